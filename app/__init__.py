@@ -1,0 +1,1 @@
+"""Skyspotter's HTTP half: one FastAPI app around a predictor."""

@@ -1,0 +1,110 @@
+"""Every error that a caller can see: one table from what went wrong to what is answered."""
+
+import logging
+from typing import ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.request_id import HEADER, request_id
+from ml.errors import (
+    EmptyImage,
+    ImageError,
+    SkyspotterError,
+    TooManyPixels,
+    UnreadableImage,
+    UnsupportedFormat,
+)
+
+log = logging.getLogger("skyspotter")
+
+
+class RequestError(SkyspotterError):
+    """A request that cannot be answered; `status` and `code` say how."""
+
+    status: ClassVar[int]
+    code: ClassVar[str]
+    retry_after: ClassVar[int | None] = None
+
+
+class NoImage(RequestError):
+    """There is no photo in the request."""
+
+    status, code = 400, "no_image"
+
+
+class BodyTooLarge(RequestError):
+    """The body exceeds the limit."""
+
+    status, code = 413, "body_too_large"
+
+
+class NotReady(RequestError):
+    """The model is not loaded, or could not be."""
+
+    status, code, retry_after = 503, "not_ready", 2
+
+
+_IMAGE_ERRORS: dict[type[ImageError], tuple[int, str]] = {
+    EmptyImage: (400, "no_image"),
+    UnsupportedFormat: (415, "unsupported_format"),
+    UnreadableImage: (422, "unreadable_image"),
+    TooManyPixels: (413, "too_many_pixels"),
+}
+_HTTP_CODES = {400: "no_image", 404: "not_found", 405: "method_not_allowed"}
+
+
+def answer(
+    request: Request, status: int, code: str, detail: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """Build the one shape that all errors have."""
+    own_id = request_id(request.scope)
+    return JSONResponse(
+        {"detail": detail, "code": code, "request_id": own_id},
+        status,
+        {HEADER: own_id} | (headers or {}),
+    )
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Have all errors of `app` answered in that shape."""
+    app.add_exception_handler(RequestError, _request_error)
+    app.add_exception_handler(ImageError, _image_error)
+    app.add_exception_handler(RequestValidationError, _invalid_parameter)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _internal_error)
+
+
+async def _request_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestError)
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+    return answer(request, error.status, error.code, str(error), headers)
+
+
+async def _image_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ImageError)
+    status, code = _IMAGE_ERRORS[type(error)]
+    return answer(request, status, code, str(error))
+
+
+async def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problem = error.errors()[0]
+    name = problem["loc"][-1]
+    return answer(request, 422, "invalid_parameter", f"Parameter {name}: {problem['msg']}.")
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _HTTP_CODES.get(error.status_code, "http_error")
+    detail = f"{error.detail.rstrip('.')}. The routes are listed at /docs."
+    return answer(request, error.status_code, code, detail, dict(error.headers or {}))
+
+
+async def _internal_error(request: Request, error: Exception) -> JSONResponse:
+    # The server logs the exception with its traceback; the caller gets an id to ask about.
+    log.error("internal error in request %s", request_id(request.scope))
+    detail = "Something went wrong in the service. Report the request_id to its operator."
+    return answer(request, 500, "internal_error", detail)

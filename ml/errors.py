@@ -1,0 +1,51 @@
+"""Everything that Skyspotter itself raises, as one tree.
+
+SkyspotterError
+├── ImageError              the bytes that were sent cannot be turned into pixels
+│   ├── EmptyImage          there are no bytes at all
+│   ├── UnsupportedFormat   not an image, or an image of a format that is not accepted
+│   ├── UnreadableImage     an accepted format, yet damaged or cut off
+│   └── TooManyPixels       a picture larger than the limit, known from its header alone
+├── DataError               an image folder that cannot be trained or measured on
+├── ModelError              a model file that is missing, damaged or of another kind
+└── ExportError             an exported model that does not agree with the network it came from
+
+Each message is one or two sentences for the person who caused the error: what is wrong and
+what to do about it. It never holds a path of the server or another library's exception.
+"""
+
+
+class SkyspotterError(Exception):
+    """Base of all; useful for one `except` around a call."""
+
+
+class ImageError(SkyspotterError):
+    """The bytes cannot be turned into pixels."""
+
+
+class EmptyImage(ImageError):
+    """There are no bytes at all."""
+
+
+class UnsupportedFormat(ImageError):
+    """Not an image, or an image of a format that is not accepted."""
+
+
+class UnreadableImage(ImageError):
+    """An image of an accepted format that is damaged or cut off."""
+
+
+class TooManyPixels(ImageError):
+    """An image larger than the limit."""
+
+
+class DataError(SkyspotterError):
+    """An image folder that cannot be trained or measured on."""
+
+
+class ModelError(SkyspotterError):
+    """A model file that is missing, damaged or of another kind."""
+
+
+class ExportError(SkyspotterError):
+    """An exported model that does not agree with the network it came from."""

@@ -1,0 +1,91 @@
+"""From the bytes of a photo to an answer: decode, cut the views, run the network, average."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from ml.card import Card
+from ml.engine import Engine, Floats, OnnxEngine
+from ml.image import MAX_PIXELS, Photo, decode
+from ml.preprocessing import Box, boxes, network_input
+from ml.probability import probabilities
+
+SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "model.onnx"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one photo."""
+
+    label: str
+    confidence: float
+    accepted: bool
+    """False where the model would rather not say."""
+    probabilities: dict[str, float]
+    """Of every class, in the model's order."""
+    photo: Photo
+    logits: Floats  # (C,), the mean over the views
+    evidence: Floats  # (V, C, 7, 7), of each view
+    boxes: list[Box]  # where each view lies in the upright photo, in pixels
+    decode_ms: float
+    inference_ms: float
+
+
+class Predictor:
+    """A loaded model. Calls are independent: use one predictor from as many threads as you like."""
+
+    def __init__(
+        self,
+        model: Path | str = SHIPPED_MODEL,
+        threads: int = 1,
+        max_pixels: int = MAX_PIXELS,
+        engine: Engine | None = None,
+    ) -> None:
+        """Load `model`, or take a loaded engine.
+
+        Args:
+            model: an ONNX file written by this project.
+            threads: how many cores one prediction may use.
+            max_pixels: larger photos are refused before they are decoded.
+
+        Raises:
+            ModelError: where the file is missing, damaged or of another kind.
+        """
+        self.engine = engine or OnnxEngine(Path(model), threads)
+        self.max_pixels = max_pixels
+
+    @property
+    def card(self) -> Card:
+        """The model's card."""
+        return self.engine.card
+
+    def predict(self, photo: bytes | Path | str) -> Prediction:
+        """Answer for an image file, given as its bytes or its path.
+
+        Raises:
+            ImageError: one of its kinds, where the bytes are no photo that can be used.
+        """
+        data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+        started = perf_counter()
+        decoded = decode(data, self.max_pixels)
+        pixels = network_input(decoded.image, self.card.preprocessing)  # (V, 224, 224, 3)
+        ready = perf_counter()
+        view_logits, evidence = self.engine.run(pixels)  # (V, C), (V, C, 7, 7)
+        logits = view_logits.mean(axis=0)  # (C,)
+        finished = perf_counter()
+        chances = probabilities(logits, self.card.temperature)
+        best = int(np.argmax(chances))
+        return Prediction(
+            label=self.card.classes[best],
+            confidence=float(chances[best]),
+            accepted=bool(chances[best] >= self.card.threshold),
+            probabilities=dict(zip(self.card.classes, chances.tolist(), strict=True)),
+            photo=decoded,
+            logits=logits,
+            evidence=evidence,
+            boxes=boxes(decoded.width, decoded.height, self.card.preprocessing),
+            decode_ms=(ready - started) * 1000,
+            inference_ms=(finished - ready) * 1000,
+        )

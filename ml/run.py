@@ -1,0 +1,107 @@
+"""One training run from end to end: look at the data, train, export, measure, write it all down."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from ml.card import Card
+from ml.checkpoint import load, parameters_of, replacing, save
+from ml.engine import Pixels
+from ml.errors import DataError
+from ml.evaluate import evaluate, show
+from ml.export import export, stamp
+from ml.folder import Folder, divide, scan
+from ml.image import decode
+from ml.predictor import Predictor
+from ml.preprocessing import Preprocessing, Strategy, network_input
+from ml.synthesize import synthesize
+from ml.trainer import Config, Trainer, Wanted
+
+
+def run(config: Config, console: Console) -> Path:
+    """Train as `config` says; returns the model.onnx to serve.
+
+    Raises:
+        DataError, ModelError, ExportError
+    """
+    config.output.mkdir(parents=True, exist_ok=True)
+    folder = divide(scan(config.data or _draw(config.output)), config.split)
+    _check(folder)
+    strategy, reason = choose_strategy(folder, config.strategy)
+    console.print(
+        f"{len(folder.samples)} photos of {len(folder.classes)} classes, "
+        f"{len(folder.dropped)} files left out. Strategy {strategy}: {reason}."
+    )
+    _write_json(config.output / "config.json", asdict(config) | {"strategy": strategy})
+    _write_json(config.output / "data.json", folder.summary())
+    preprocessing = Preprocessing(strategy=strategy, views=config.views)
+    card = Trainer(config, folder, preprocessing, console).run()
+    return _finish(config.output, folder, card, console)
+
+
+def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
+    """Pick the resizing strategy from the photos' sizes, and say why."""
+    if wanted != "auto":
+        return wanted, "as asked for"
+    sides = np.array([min(sample.size) for sample in folder.of("train")])
+    close = float(((sides >= 200) & (sides <= 260)).mean())
+    if close >= 0.9:
+        return "native", f"{close:.0%} of the photos are about as large as the network's input"
+    return "shorter-side", f"the photos' shorter sides run from {sides.min()} to {sides.max()}"
+
+
+def _finish(output: Path, folder: Folder, card: Card, console: Console) -> Path:
+    """Export the best epoch, measure it as it will be served, and write the scores into it."""
+    model, parameters = output / "model.onnx", output / "best.safetensors"
+    difference = export(parameters, model, _inputs(folder, card.preprocessing))
+    console.print(f"{model}: agrees with PyTorch to {difference:.1e}.")
+    predictor = Predictor(model)
+    scores: dict[str, Any] = {}
+    for split in ("validation", "test"):
+        if folder.of(split):
+            scores[split] = evaluate(predictor, folder.of(split))
+            console.print(f"[bold]{split}[/bold]")
+            show(scores[split], console)
+    _write_json(output / "metrics.json", scores)
+    kept = {name: {k: v for k, v in of.items() if k != "wrong"} for name, of in scores.items()}
+    card = card.model_copy(update={"scores": card.scores | kept})
+    save(output / "model.safetensors", parameters_of(load(parameters)[0]), card)
+    stamp(model, card)
+    console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve")
+    return model
+
+
+def _draw(output: Path) -> Path:
+    folder = output / "pictures"
+    synthesize(folder)
+    return folder
+
+
+def _check(folder: Folder) -> None:
+    missing = set(folder.classes) - {sample.label for sample in folder.of("train")}
+    if missing:
+        raise DataError(
+            f"No photos are left to train {', '.join(sorted(missing))} on: "
+            "add some, or lower --test and --validation."
+        )
+
+
+def _inputs(folder: Folder, preprocessing: Preprocessing) -> Pixels:
+    """Views of some real photos, to compare the exported network on."""
+    samples = (folder.of("validation") or folder.of("train"))[::5][:32]
+    images = (decode(sample.path.read_bytes()).image for sample in samples)
+    return np.concatenate([network_input(image, preprocessing) for image in images])
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with replacing(path) as partial:
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=_plain)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, Preprocessing | Card) else str(value)

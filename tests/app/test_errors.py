@@ -1,0 +1,108 @@
+from io import BytesIO
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from tests.app.conftest import serving
+from tests.conftest import encoded
+from tests.ml.test_image import png
+
+
+def check(response: object, status: int, code: str) -> None:
+    assert response.status_code == status, response.text  # type: ignore[attr-defined]
+    body = response.json()  # type: ignore[attr-defined]
+    assert set(body) == {"detail", "code", "request_id"}
+    assert body["code"] == code
+    assert body["detail"].endswith(".")
+    assert body["request_id"] == response.headers["X-Request-ID"]  # type: ignore[attr-defined]
+    assert response.headers["content-type"] == "application/json"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("form", [True, False])
+@pytest.mark.parametrize(
+    ("content", "status", "code"),
+    [
+        (b"I am a text file.", 415, "unsupported_format"),
+        (b"%PDF-1.7 ...", 415, "unsupported_format"),
+        (b"", 400, "no_image"),
+        (encoded(Image.effect_noise((300, 300), 50), "JPEG")[:4000], 422, "unreadable_image"),
+        (b"\xff\xd8\xff" + bytes(100), 422, "unreadable_image"),
+        (png(30_000, 30_000), 413, "too_many_pixels"),
+    ],
+)
+def test_bad_photos(
+    client: TestClient, photo: bytes, form: bool, content: bytes, status: int, code: str
+) -> None:
+    body = {"files": {"file": ("photo.jpg", content)}} if form else {"content": content}
+    check(client.post("/predict", **body), status, code)
+    assert client.post("/predict", content=photo).status_code == 200
+
+
+def test_no_body(client: TestClient) -> None:
+    check(client.post("/predict"), 400, "no_image")
+
+
+def test_a_form_without_the_file(client: TestClient, photo: bytes) -> None:
+    check(client.post("/predict", files={"picture": photo}), 400, "no_image")
+    check(client.post("/predict", files={"x": (None, b"1")}), 400, "no_image")
+    check(client.post("/predict", files={"file": (None, b"text")}), 400, "no_image")
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
+def test_a_broken_form(client: TestClient, content_type: str) -> None:
+    response = client.post("/predict", content=b"junk", headers={"Content-Type": content_type})
+    check(response, 400, "no_image")
+
+
+def test_many_files_or_fields(client: TestClient, photo: bytes) -> None:
+    check(client.post("/predict", files=[("file", photo), ("file", photo)]), 400, "no_image")
+    fields = [(f"field{i}", (None, b"x")) for i in range(100)]
+    check(client.post("/predict", files=[*fields, ("file", photo)]), 400, "no_image")
+
+
+def test_body_limit_is_kept_while_it_streams(photo: bytes) -> None:
+    with serving(max_body_bytes=len(photo)) as client:
+        assert client.post("/predict", content=photo).status_code == 200
+        check(client.post("/predict", content=photo + b"x"), 413, "body_too_large")
+        check(client.post("/predict", files={"file": photo}), 413, "body_too_large")
+        # A generator is sent chunked, with no length announced.
+        check(client.post("/predict", content=iter([photo, b"x"])), 413, "body_too_large")
+
+
+def test_pixel_limit(photo: bytes) -> None:
+    with serving(max_pixels=100) as client:
+        check(client.post("/predict", content=photo), 413, "too_many_pixels")
+
+
+@pytest.mark.parametrize("top_k", ["0", "-1", "many", ""])
+def test_a_senseless_parameter_is_named(client: TestClient, photo: bytes, top_k: str) -> None:
+    response = client.post("/predict", params={"top_k": top_k}, content=photo)
+    check(response, 422, "invalid_parameter")
+    assert "top_k" in response.json()["detail"]
+
+
+def test_unknown_routes_and_methods(client: TestClient) -> None:
+    check(client.get("/nowhere"), 404, "not_found")
+    check(client.get("/predict"), 405, "method_not_allowed")
+
+
+def test_an_internal_error_tells_nothing(
+    photo: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the password is swordfish")
+
+    monkeypatch.setattr("ml.predictor.network_input", fail)
+    with serving() as client:
+        response = client.post("/predict", content=photo, headers={"X-Request-ID": "abc"})
+    check(response, 500, "internal_error")
+    assert "swordfish" not in response.text
+    assert "Traceback" not in response.text
+    assert "abc" in caplog.text
+
+
+def test_no_photo_is_left_open(client: TestClient, photo: bytes) -> None:
+    for _ in range(3):
+        files = {"file": BytesIO(photo)}
+        assert client.post("/predict", files=files).status_code == 200

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from ml.card import Card
+from ml.checkpoint import fingerprint, initialise, load, parameters_of, replacing, save
+from ml.errors import ModelError
+from ml.model import Net
+
+
+def test_a_network_is_rebuilt_from_its_file_alone(tmp_path: Path, card: Card) -> None:
+    network = Net(4).eval()
+    save(tmp_path / "net.safetensors", parameters_of(network), card)
+    rebuilt, found = load(tmp_path / "net.safetensors")
+    assert found == card
+    example = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(rebuilt(example), network(example), atol=0, rtol=0)
+
+
+def test_other_users_may_read_a_saved_file(tmp_path: Path, card: Card) -> None:
+    save(tmp_path / "net.safetensors", {"a": torch.zeros(1)}, card)
+    assert (tmp_path / "net.safetensors").stat().st_mode & 0o444 == 0o444
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fill_the_disk() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half of the n")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fill_the_disk()
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_fine_tuning_starts_from_all_that_fits(tmp_path: Path, card: Card) -> None:
+    trained = Net(4)
+    save(tmp_path / "net.safetensors", parameters_of(trained), card)
+    fresh = Net(9)  # other classes: all but the classifier is taken
+    initialise(fresh, str(tmp_path / "net.safetensors"))
+    for name, parameter in fresh.named_parameters():
+        same = torch.equal(parameter, trained.state_dict()[name]) if "classifier" not in name else 0
+        assert same or "classifier" in name, name
+
+
+def test_a_bare_backbone_is_understood(tmp_path: Path, card: Card) -> None:
+    backbone = Net(4).features
+    save(tmp_path / "backbone.safetensors", parameters_of(backbone), card)
+    network = Net(4)
+    initialise(network, str(tmp_path / "backbone.safetensors"))
+    assert fingerprint(network.features.state_dict()) == fingerprint(backbone.state_dict())
+
+
+def test_the_shipped_parameters_are_a_start() -> None:
+    network = Net(2)
+    before = fingerprint(network.features.state_dict())
+    initialise(network, "shipped")
+    assert fingerprint(network.features.state_dict()) != before
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 99, None])
+def test_what_is_no_parameter_file(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "file.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError):
+        load(path)
+    with pytest.raises(ModelError):
+        initialise(Net(2), str(path))
+
+
+def test_parameters_that_fit_nowhere(tmp_path: Path, card: Card) -> None:
+    save(tmp_path / "other.safetensors", {"embedding": torch.zeros(3)}, card)
+    with pytest.raises(ModelError, match="no parameters that fit"):
+        initialise(Net(2), str(tmp_path / "other.safetensors"))

@@ -1,0 +1,156 @@
+import csv
+import shutil
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ml.card import Split
+from ml.errors import DataError
+from ml.folder import Folder, divide, scan
+from tests.conftest import encoded, picture
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """What people collect: photos, web pages saved as .jpg, cut downloads, copies."""
+    for label, seed in (("bird", 1), ("plane", 50)):
+        (tmp_path / label).mkdir()
+        for i in range(10):
+            name = "Flying Birds" if label == "bird" else "Winged Drones"
+            data = encoded(picture(name, seed + i), "JPEG", quality=90)
+            (tmp_path / label / f"{i}.jpg").write_bytes(data)
+    bird = tmp_path / "bird"
+    (bird / "page.jpg").write_text("<!doctype html><h1>404</h1>")
+    (bird / "cut.jpg").write_bytes((bird / "0.jpg").read_bytes()[:2000])
+    (bird / "same.png").write_bytes((bird / "1.jpg").read_bytes())
+    photo = Image.open(BytesIO((bird / "2.jpg").read_bytes()))
+    smaller = photo.resize((photo.width * 3 // 4, photo.height * 3 // 4))
+    (bird / "smaller.webp").write_bytes(encoded(smaller, "WebP", quality=70))
+    (tmp_path / "plane" / "stray.jpg").write_bytes((bird / "3.jpg").read_bytes())
+    (bird / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "readme.txt").write_text("not a class")
+    return tmp_path
+
+
+def test_what_is_left_out_is_listed_with_its_reason(messy: Path) -> None:
+    folder = scan(messy)
+    reasons = {dropped.path.name: dropped.reason for dropped in folder.dropped}
+    assert set(reasons) == {"page.jpg", "cut.jpg", "same.png", "smaller.webp", "stray.jpg", "3.jpg"}
+    assert "no image" in reasons["page.jpg"]
+    assert "damaged" in reasons["cut.jpg"]
+    assert reasons["same.png"] == "A copy of 1.jpg."
+    assert reasons["smaller.webp"] == "A copy of 2.jpg."
+    assert "two classes" in reasons["stray.jpg"]
+    assert folder.classes == ("bird", "plane")
+    assert len(folder.samples) == 19
+
+
+def shifted(image: Image.Image) -> Image.Image:
+    return image.crop((5, 4, image.width, image.height))
+
+
+def test_near_duplicates_share_a_side(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(12):
+            image = picture("Large QuadCopters" if label == "a" else "Flying Birds", i)
+            (tmp_path / label / f"{i:02}.png").write_bytes(encoded(image, "PNG"))
+            (tmp_path / label / f"{i:02}-next.png").write_bytes(encoded(shifted(image), "PNG"))
+    folder = scan(tmp_path)
+    assert len(folder.near_duplicates) + len(folder.dropped) >= 20
+    for seed in range(5):
+        split = divide(folder, Split(seed=seed))
+        side = {sample.path: sample.split for sample in split.samples}
+        assert all(side[a] == side[b] for a, b in split.near_duplicates if a in side and b in side)
+
+
+def test_split_is_stratified_and_repeatable(drawn: Path) -> None:
+    folder = scan(drawn)
+    one, again = divide(folder, Split(seed=3)), divide(folder, Split(seed=3))
+    assert one == again
+    assert one != divide(folder, Split(seed=4))
+    counts = Counter((sample.label, sample.split) for sample in one.samples)
+    for label in folder.classes:
+        assert counts[label, "test"] == 3
+        assert counts[label, "validation"] == 1
+        assert counts[label, "train"] == 6
+
+
+def test_groups_of_the_index_stay_whole(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "grouped"
+    shutil.copytree(drawn, root)
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    with (root / "index.csv").open("w", newline="") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(["file", "group", "shoot"])
+        rows.writerows(
+            [file, f"{file.split('/')[0]}{i % 10 // 2}", "x"] for i, file in enumerate(files)
+        )
+    folder = divide(scan(root), Split())
+    sides: dict[str, set[str]] = {}
+    for sample in folder.samples:
+        sides.setdefault(sample.columns["group"], set()).add(sample.split)
+    assert len(sides) == 20
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_a_group_too_large_to_test_on_is_trained_on(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "video"
+    shutil.copytree(drawn, root)
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    lines = [f"{file},video" for file in files if file.startswith("Winged") and "-0010" not in file]
+    (root / "index.csv").write_text("file,group\n" + "\n".join(lines))
+    for seed in range(4):
+        folder = divide(scan(root), Split(seed=seed))
+        frames = [sample for sample in folder.samples if sample.columns]
+        assert {sample.split for sample in frames} == {"train"}
+
+
+def test_a_folders_own_split_is_kept(drawn: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(drawn.rglob("*.jpg"))):
+        side = "test" if number % 2 else "train"
+        (tmp_path / side / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / side / path.parent.name)
+    folder = divide(scan(tmp_path), Split(validation=0.2))
+    for sample in folder.samples:
+        own = sample.path.relative_to(tmp_path).parts[0]
+        assert (sample.split == "test") == (own == "test")
+    assert len(folder.of("validation")) == 4
+
+
+def test_a_copy_of_a_test_photo_leaves_the_training_set(drawn: Path, tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        shutil.copytree(drawn, tmp_path / side, ignore=shutil.ignore_patterns("index.csv"))
+    shutil.rmtree(tmp_path / "test" / "Flying Birds")
+    folder = scan(tmp_path)
+    assert {sample.label for sample in folder.of("train")} == {"Flying Birds"}
+    assert len(folder.of("test")) == 30
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+def test_too_few_classes(tmp_path: Path, classes: int) -> None:
+    for number in range(classes):
+        (tmp_path / f"class {number}").mkdir()
+        (tmp_path / f"class {number}" / "photo.png").write_bytes(encoded(picture(), "PNG"))
+    with pytest.raises(DataError, match=f"{classes} classes"):
+        scan(tmp_path)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no folder"):
+        scan(tmp_path / "nowhere")
+
+
+def test_summary_names_every_file_once(messy: Path) -> None:
+    summary = divide(scan(messy), Split()).summary()
+    named = [*summary["files"], *(dropped["file"] for dropped in summary["dropped"])]
+    assert len(named) == len(set(named)) == 25
+
+
+def test_splits_are_found_by_name(drawn: Path) -> None:
+    folder: Folder = divide(scan(drawn), Split(test=0, validation=0.2))
+    assert folder.of("test") == []
+    assert len(folder.of("all")) == len(folder.of("train")) + len(folder.of("validation")) == 40

@@ -1,0 +1,76 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from ml.__main__ import cli
+from ml.predictor import SHIPPED_MODEL
+
+COMMANDS = ["train", "evaluate", "predict", "export", "synthesize", "inspect"]
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    result = call(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_predict_goes_on_past_bad_files(photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo)
+    (tmp_path / "b.jpg").write_text("no photo")
+    (tmp_path / "c.jpg").write_bytes(photo)
+    result = call("predict", tmp_path, tmp_path / "missing.jpg")
+    assert result.exit_code == 1
+    assert [line.split("\t")[0][-5:] for line in result.stdout.splitlines()] == ["a.jpg", "c.jpg"]
+    assert "b.jpg\tThis file is no image" in result.stderr
+    assert "missing.jpg\tNo such file" in result.stderr
+    assert call("predict", tmp_path / "a.jpg").exit_code == 0
+
+
+def test_evaluate_writes_json(drawn: Path, tmp_path: Path) -> None:
+    result = call(
+        "evaluate", SHIPPED_MODEL, drawn, "--split", "all", "--json", tmp_path / "out.json"
+    )
+    assert result.exit_code == 0, result.output
+    scores = json.loads((tmp_path / "out.json").read_text())
+    assert scores["photos"] == 40
+    assert re.search(r"[\d.]+% of 40 photos right", result.stdout)
+
+
+def test_synthesize_then_inspect(tmp_path: Path) -> None:
+    assert call("synthesize", tmp_path / "set", "--images-per-class", 2).exit_code == 0
+    summary = json.loads(call("inspect", tmp_path / "set").stdout)
+    assert len(summary["files"]) == 8
+
+
+def test_inspect_models() -> None:
+    onnx = json.loads(call("inspect", SHIPPED_MODEL).stdout)
+    assert onnx == json.loads(call("inspect", SHIPPED_MODEL.with_suffix(".safetensors")).stdout)
+    assert "Flying Birds" in onnx["classes"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "nowhere"],
+        ["evaluate", "nowhere.onnx", "nowhere"],
+        ["evaluate", SHIPPED_MODEL, "nowhere"],
+        ["export", "nowhere", "--output", "x.onnx"],
+        ["inspect", "nowhere.onnx"],
+        ["predict", "x.jpg", "--model", "nowhere.onnx"],
+    ],
+)
+def test_errors_are_one_sentence(arguments: list[object], tmp_path: Path) -> None:
+    if arguments[0] == "train":
+        arguments = [*arguments, "--output", tmp_path]
+    result = call(*arguments)
+    assert result.exit_code == 1
+    assert "no" in result.stderr
+    assert "Traceback" not in result.output

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.card import Card
+from ml.engine import Floats, Pixels
+from ml.errors import ModelError, UnsupportedFormat
+from ml.image import decode
+from ml.predictor import Predictor
+from ml.preprocessing import Preprocessing, network_input
+from ml.probability import probabilities
+from tests.conftest import encoded, picture
+
+
+class Echo:
+    """An engine whose logits are the mean colours of each view: answers one can foresee."""
+
+    def __init__(self, **fields: object) -> None:
+        self.card = Card.model_validate(
+            {"version": "1", "classes": ["red", "green", "blue"]}
+            | {"preprocessing": Preprocessing(strategy="native", views=3)}
+            | fields
+        )
+
+    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        logits = pixels.mean(axis=(1, 2)).astype(np.float32) / 50  # (V, 3)
+        return logits, np.repeat(logits[:, :, None, None], 49, axis=2).reshape(-1, 3, 7, 7)
+
+
+def test_views_are_averaged() -> None:
+    image = picture().resize((500, 400))
+    answer = Predictor(engine=Echo()).predict(encoded(image, "PNG"))
+    pixels = network_input(image, Preprocessing(strategy="native", views=3))
+    expected = (pixels.mean(axis=(1, 2)) / 50).mean(axis=0)
+    np.testing.assert_allclose(answer.logits, expected, rtol=1e-5)
+    assert len(answer.boxes) == len(answer.evidence) == 9
+
+
+def test_temperature_and_threshold() -> None:
+    data = encoded(picture(), "PNG")
+    plain = Predictor(engine=Echo()).predict(data)
+    soft = Predictor(engine=Echo(temperature=4, threshold=plain.confidence)).predict(data)
+    assert plain.accepted
+    assert not soft.accepted
+    assert soft.label == plain.label
+    assert list(soft.probabilities.values()) == probabilities(plain.logits, 4).tolist()
+
+
+def test_probabilities_of_huge_logits() -> None:
+    assert probabilities([1000.0, 0.0, -1000.0]).tolist() == [1.0, 0.0, 0.0]
+    assert probabilities(np.zeros((2, 4))).tolist() == [[0.25] * 4] * 2
+
+
+def test_bytes_and_path_are_the_same(shipped: Predictor, photo: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "named.png"
+    path.write_bytes(photo)
+    answer = shipped.predict(photo)
+    assert shipped.predict(path).probabilities == answer.probabilities
+    assert shipped.predict(str(path)).probabilities == answer.probabilities
+
+
+def test_evidence_of_the_shipped_model_is_exact(shipped: Predictor, photo: bytes) -> None:
+    answer = shipped.predict(photo)
+    classes = len(shipped.card.classes)
+    assert answer.evidence.shape == (len(answer.boxes), classes, 7, 7)
+    np.testing.assert_allclose(answer.evidence.mean(axis=(0, 2, 3)), answer.logits, atol=1e-4)
+
+
+def test_the_same_input_gives_the_same_answer(shipped: Predictor, photo: bytes) -> None:
+    answers = {tuple(shipped.predict(photo).logits.tolist()) for _ in range(5)}
+    assert len(answers) == 1
+
+
+def test_what_is_no_photo(shipped: Predictor) -> None:
+    with pytest.raises(UnsupportedFormat):
+        shipped.predict(b"text")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model"])
+def test_what_is_no_model(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.onnx"):
+        Predictor(path)
+
+
+def test_the_shipped_card(shipped: Predictor) -> None:
+    card = shipped.card
+    assert card.classes == (
+        "Flying Birds",
+        "Large QuadCopters",
+        "Small QuadCopters",
+        "Winged Drones",
+    )
+    assert decode(encoded(picture(), "JPEG")).image.mode == "RGB"
+    assert card.version.startswith("0.1.0+")

@@ -1,0 +1,133 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ml.card import Split
+from ml.checkpoint import load
+from ml.errors import DataError
+from ml.folder import divide, scan
+from ml.predictor import Predictor
+from ml.run import choose_strategy, run
+from ml.trainer import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run."""
+    output = tmp_path_factory.mktemp("run")
+    run(Config(data=drawn, output=output, epochs=2, batch=8, workers=0), Console(quiet=True))
+    return output
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_writes_its_folder(finished: Path) -> None:
+    written = {path.name for path in finished.iterdir()}
+    assert written == {
+        "config.json",
+        "data.json",
+        "history.csv",
+        "metrics.json",
+        "last.safetensors",
+        "best.safetensors",
+        "model.safetensors",
+        "model.onnx",
+    }
+    assert read(finished / "config.json")["epochs"] == 2
+    assert read(finished / "data.json")["counts"]["test"]["Flying Birds"] == 3
+
+
+def test_history_has_a_row_an_epoch_with_each_classs_figures(finished: Path) -> None:
+    with (finished / "history.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for split in ("train", "validation", "test"):
+        for figure in ("loss", "accuracy", "f1_Flying Birds", "recall_Winged Drones"):
+            assert float(rows[-1][f"{split}_{figure}"]) >= 0
+
+
+def test_the_model_tells_how_it_was_made_and_measured(finished: Path, drawn: Path) -> None:
+    predictor = Predictor(finished / "model.onnx")
+    assert predictor.card == load(finished / "model.safetensors")[1]
+    scores = read(finished / "metrics.json")
+    assert predictor.card.scores["test"]["accuracy"] == scores["test"]["accuracy"]
+    held_out = divide(scan(drawn), predictor.card.split).of("test")
+    right = sum(predictor.predict(sample.path).label == sample.label for sample in held_out)
+    assert right / len(held_out) == scores["test"]["accuracy"]
+
+
+def test_a_finished_model_is_a_start_for_other_classes(finished: Path, tmp_path: Path) -> None:
+    for name in ("one thing", "another 🪁"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for number, path in enumerate(sorted((finished.parent).rglob("drawn*/*/*.jpg"))[:24]):
+        name = "one thing" if number % 2 else "another 🪁"
+        (tmp_path / "data" / name / path.name).write_bytes(path.read_bytes())
+    initial = str(finished / "model.safetensors")
+    config = Config(
+        data=tmp_path / "data", output=tmp_path / "run", initial=initial, epochs=1, batch=8
+    )
+    model = run(config, Console(quiet=True))
+    assert Predictor(model).card.classes == ("another 🪁", "one thing")
+
+
+def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
+    versions = set()
+    for name in ("a", "b"):
+        config = Config(data=drawn, output=tmp_path / name, epochs=1, batch=8, workers=0)
+        versions.add(Predictor(run(config, Console(quiet=True))).card.version)
+    assert len(versions) == 1
+
+
+def test_strategy_follows_the_sizes(drawn: Path) -> None:
+    folder = divide(scan(drawn), Split())
+    assert choose_strategy(folder, "native") == ("native", "as asked for")
+    strategy, reason = choose_strategy(folder, "auto")
+    assert strategy == "shorter-side"
+    assert "run from" in reason
+
+
+def test_a_class_without_training_photos_is_named(drawn: Path, tmp_path: Path) -> None:
+    config = Config(data=drawn, output=tmp_path, split=Split(test=0.99, validation=0.99))
+    with pytest.raises(DataError, match="left to train"):
+        run(config, Console(quiet=True))
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ml", "train", str(drawn), "--output", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [*command, "--epochs", "500", "--batch", "8", "--workers", "0"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"COLUMNS": "120"},
+    )
+    history = tmp_path / "run" / "history.csv"
+    while not history.exists():
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=200) == 0
+    assert Predictor(tmp_path / "run" / "model.onnx").card.scores["test"]["photos"] == 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_default_run_learns_the_drawn_set(tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    command = [sys.executable, "-m", "ml", "train", "--output", str(output)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert read(output / "metrics.json")["test"]["accuracy"] >= 0.95
+    assert len(Predictor(output / "model.onnx").card.classes) == 4

@@ -1,0 +1,20 @@
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "module", ["app", "app.main", "app.handler", "ml.predictor", "ml.__main__"]
+)
+def test_serving_never_imports_the_training_side(module: str) -> None:
+    heavy = {"torch", "torchvision", "sklearn", "scipy", "onnx", "safetensors", "matplotlib"}
+    code = f"import sys, {module}; print(*({heavy!r} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
+def test_ml_never_imports_app() -> None:
+    code = "import sys, ml.run, ml.__main__; print([m for m in sys.modules if m.startswith('app')])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""The shipped model files, so that an installed package finds them too."""
