@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 
 from app.errors import handle_errors
 from app.inference import Inference
@@ -45,36 +45,42 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.root_path = settings.root_path  # for Lambda, where no server can be told of it
-    app.state.inference = inference
+    app.state.settings, app.state.inference = settings, inference
     app.add_middleware(RequestId)
     handle_errors(app)
-
-    @app.post(
-        "/predict",
-        response_model=Prediction,
-        responses=ERRORS,
-        openapi_extra=REQUEST_BODY,
-        summary="What flies on this photo?",
-    )
-    async def predict(request: Request, top_k: TopK = None) -> Prediction:
-        """Send the photo as the form field `file`, or as the request's body."""
-        photo = await read_photo(request, settings.max_body_bytes)
-        answer = await inference.predict(photo)
-        return Prediction.of(answer, inference.model(), request_id(request.scope), top_k)
-
-    @app.get("/health", responses={503: {"model": Health}}, summary="Can it predict?")
-    async def health(response: Response) -> Health:
-        """200 when photos can be predicted, else 503."""
-        state = inference.health()
-        response.status_code = 200 if state.status == "ok" else 503
-        return state
-
-    @app.get("/health/live", summary="Does the process answer?")
-    async def live() -> dict[str, str]:
-        """200 while the process answers, whether or not the model is ready."""
-        return {"status": "ok"}
-
+    app.include_router(router)
     return app
+
+
+router = APIRouter()
+
+
+@router.post(
+    "/predict",
+    responses=ERRORS,
+    openapi_extra=REQUEST_BODY,
+    summary="What flies on this photo?",
+)
+async def predict(request: Request, top_k: TopK = None) -> Prediction:
+    """Send the photo as the form field `file`, or as the request's body."""
+    inference: Inference = request.app.state.inference
+    photo = await read_photo(request, request.app.state.settings.max_body_bytes)
+    answer = await inference.predict(photo)
+    return Prediction.of(answer, inference.model(), request_id(request.scope), top_k)
+
+
+@router.get("/health", responses={503: {"model": Health}}, summary="Can it predict?")
+async def health(request: Request, response: Response) -> Health:
+    """200 when photos can be predicted, else 503."""
+    state: Health = request.app.state.inference.health()
+    response.status_code = 200 if state.status == "ok" else 503
+    return state
+
+
+@router.get("/health/live", summary="Does the process answer?")
+async def live() -> dict[str, str]:
+    """200 while the process answers, whether or not the model is ready."""
+    return {"status": "ok"}
 
 
 app = create_app()

@@ -79,8 +79,7 @@ def initialise(network: Network, source: str) -> None:
     if source == "none":
         return
     if source == "imagenet":
-        weights = MobileNet_V2_Weights.IMAGENET1K_V2
-        network.features.load_state_dict(mobilenet_v2(weights=weights).features.state_dict())
+        network.features.load_state_dict(_imagenet())
         return
     parameters, _ = _read(SHIPPED_PARAMETERS if source == "shipped" else Path(source))
     own = network.state_dict()
@@ -93,6 +92,18 @@ def initialise(network: Network, source: str) -> None:
     if not fitting:
         raise ModelError(f"{Path(source).name} holds no parameters that fit this network.")
     network.load_state_dict(fitting, strict=False)
+
+
+def _imagenet() -> dict[str, Tensor]:
+    try:
+        trained = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2)
+    except OSError as error:  # urllib's errors are OSErrors
+        raise ModelError(
+            "The ImageNet parameters could not be downloaded. Start from `shipped`, or name a "
+            "file that you have."
+        ) from error
+    parameters: dict[str, Tensor] = trained.features.state_dict()
+    return parameters
 
 
 def parameters_of(network: nn.Module) -> dict[str, Tensor]:

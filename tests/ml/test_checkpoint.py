@@ -1,4 +1,5 @@
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -62,6 +63,16 @@ def test_the_shipped_parameters_are_a_start() -> None:
     before = fingerprint(network.features.state_dict())
     initialise(network, "shipped")
     assert fingerprint(network.features.state_dict()) != before
+
+
+def test_without_internet_imagenet_is_a_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(**_: object) -> None:
+        raise URLError("Name or service not known")
+
+    network = Net(2)
+    monkeypatch.setattr("ml.checkpoint.mobilenet_v2", unreachable)
+    with pytest.raises(ModelError, match="could not be downloaded"):
+        initialise(network, "imagenet")
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 99, None])
