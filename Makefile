@@ -28,7 +28,7 @@ fix: .venv/development
 	$(BIN)/ruff check --fix .
 
 train: .venv/development
-	$(BIN)/python -m ml train $(DATA)
+	$(BIN)/python -m ml train $(if $(DATA),"$(DATA)")
 
 image:
 	docker build --tag skyspotter .

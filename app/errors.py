@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.request_id import HEADER, request_id
 from ml.errors import (
@@ -53,6 +54,7 @@ _IMAGE_ERRORS: dict[type[ImageError], tuple[int, str]] = {
     UnreadableImage: (422, "unreadable_image"),
     TooManyPixels: (413, "too_many_pixels"),
 }
+_BROKEN_FORM = "The form cannot be read. Send the photo in its field `file`."
 _HTTP_CODES = {400: "no_image", 404: "not_found", 405: "method_not_allowed"}
 
 
@@ -74,6 +76,7 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(ImageError, _image_error)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _internal_error)
 
 
@@ -99,8 +102,14 @@ async def _invalid_parameter(request: Request, error: Exception) -> JSONResponse
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = _HTTP_CODES.get(error.status_code, "http_error")
-    detail = f"{error.detail.rstrip('.')}. The routes are listed at /docs."
+    told = f"{error.detail.rstrip('.')}. The routes are listed at /docs."
+    detail = _BROKEN_FORM if error.status_code == 400 else told
     return answer(request, error.status_code, code, detail, dict(error.headers or {}))
+
+
+async def _gone(request: Request, _: Exception) -> JSONResponse:
+    # Nobody reads this: the caller hung up while sending. It is no error of ours.
+    return answer(request, 400, "no_image", "The photo did not arrive whole. Send it again.")
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:

@@ -34,15 +34,9 @@ class Inference:
                 self._predictor = Predictor(
                     self._settings.model, max_pixels=self._settings.max_pixels
                 )
-            except ModelError as error:
-                self._fail(str(error))
-            except Exception:
-                self._fail("the model could not be loaded")
-                raise
-
-    def _fail(self, reason: str) -> None:
-        self._failure = "The model could not be loaded; the service's log says why."
-        log.error("cannot serve: %s", reason)
+            except Exception as error:  # whatever it is, probes must be told
+                self._failure = "The model could not be loaded; the service's log says why."
+                log.error("cannot serve: %s", error, exc_info=not isinstance(error, ModelError))
 
     def health(self) -> Health:
         """Say whether photos can be predicted."""

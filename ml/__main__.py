@@ -26,6 +26,7 @@ cli = typer.Typer(
     help="Train, measure, export and use a Skyspotter classifier.",
 )
 console = Console()
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -36,12 +37,13 @@ def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
         try:
             function(*args, **kwargs)
         except SkyspotterError as error:
-            Console(stderr=True).print(f"[red]{error}[/red]", highlight=False)
+            errors.print(str(error), style="red")
+            raise typer.Exit(1) from error
+        except OSError as error:
+            errors.print(f"{error.filename or function.__name__}: {error.strerror}.", style="red")
             raise typer.Exit(1) from error
         except ModuleNotFoundError as error:
-            Console(stderr=True).print(
-                f"This command needs the package {error.name}: pip install 'skyspotter[training]'"
-            )
+            errors.print(f"This command needs the package {error.name}: run `make install`.")
             raise typer.Exit(1) from error
 
     return cli.command()(guarded)
@@ -58,12 +60,18 @@ def train(
         Literal["auto", "native", "shorter-side"],
         typer.Option(help="How photos are brought to size."),
     ] = "auto",
-    views: Annotated[int, typer.Option(help="Grid of crops a side when serving.")] = 1,
+    views: Annotated[
+        int, typer.Option(help="Grid of crops a side when serving.", min=1, max=5)
+    ] = 1,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     batch: Annotated[int, typer.Option(min=2)] = 32,
     seed: Annotated[int, typer.Option()] = 0,
-    test: Annotated[float, typer.Option(help="Share that is never trained on.")] = 0.3,
-    validation: Annotated[float, typer.Option(help="Share of the rest that selects.")] = 0.15,
+    test: Annotated[
+        float, typer.Option(help="Share that is never trained on.", min=0, max=0.99)
+    ] = 0.3,
+    validation: Annotated[
+        float, typer.Option(help="Share of the rest that selects.", min=0, max=0.99)
+    ] = 0.15,
     network: Annotated[
         Literal["skyspotter", "plain"],
         typer.Option(help="plain is MobileNetV2 with a linear head, to compare with."),

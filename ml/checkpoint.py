@@ -70,8 +70,8 @@ def fingerprint(parameters: dict[str, Tensor]) -> str:
 def initialise(network: Network, source: str) -> None:
     """Start the network from `shipped`, `imagenet`, `none` (as it is) or a safetensors file.
 
-    Of a file, every parameter that fits by name and shape is taken: of another classifier the
-    backbone and the branches, of a bare backbone (keys without `features.`) the backbone.
+    Of the shipped parameters the backbone is taken. Of a file, all that fits by name and shape:
+    of another classifier the branches too, of a bare backbone (keys without `features.`) that.
 
     Raises:
         ModelError: where nothing in the file fits.
@@ -87,7 +87,9 @@ def initialise(network: Network, source: str) -> None:
         name: tensor
         for key, tensor in parameters.items()
         for name in (key, f"features.{key}")
-        if name in own and own[name].shape == tensor.shape
+        if name in own
+        and own[name].shape == tensor.shape
+        and (source != "shipped" or name.startswith("features."))
     }
     if not fitting:
         raise ModelError(f"{Path(source).name} holds no parameters that fit this network.")

@@ -11,7 +11,7 @@ SkyspotterError
 └── ExportError             an exported model that does not agree with the network it came from
 
 Each message is one or two sentences for the person who caused the error: what is wrong and
-what to do about it. It never holds a path of the server or another library's exception.
+what to do about it. Those of ImageError reach HTTP callers, so they name no path of the server.
 """
 
 

@@ -1,6 +1,5 @@
 """Measuring a model file on an image folder, through the very path that serves."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from ml.cpus import usable_cpus
 from ml.errors import DataError
 from ml.folder import Sample
 from ml.metrics import measure
@@ -35,7 +35,7 @@ def evaluate(predictor: Predictor, samples: Sequence[Sample], by: str = "") -> d
         )
     if not samples:
         raise DataError("There are no photos in this split: choose another with --split.")
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         predictions = list(
             track(
                 pool.map(lambda sample: predictor.predict(sample.path), samples),
@@ -62,7 +62,7 @@ def evaluate(predictor: Predictor, samples: Sequence[Sample], by: str = "") -> d
 
 
 def _by(samples: Sequence[Sample], right: np.ndarray[Any, Any], column: str) -> dict[str, Any]:
-    values = [sample.columns.get(column, "") for sample in samples]
+    values = [sample.columns.get(column, "none") or "none" for sample in samples]
     return {
         f"{column}={value}": {
             "photos": values.count(value),

@@ -7,7 +7,6 @@ video, one shoot): they stay on one side of the split. Its other columns can be 
 
 import csv
 import hashlib
-import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ml.card import Split
+from ml.cpus import usable_cpus
 from ml.errors import DataError, ImageError
 from ml.image import decode
 from ml.similarity import Fingerprint, Pair, fingerprint, similar_pairs
@@ -92,7 +92,7 @@ def scan(root: Path) -> Folder:
         raise DataError(f"There is no folder {root}.")
     files = _list(root)
     index = _read_index(root)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         looks = list(
             track(
                 pool.map(_look, (sample.path for sample in files)),
@@ -116,14 +116,18 @@ def scan(root: Path) -> Folder:
             prints.append(look[0])
     pairs = similar_pairs(prints)
     samples = _grouped(samples, pairs)
-    copies = _copies(samples, pairs)
-    kept = tuple(sample for i, sample in enumerate(samples) if i not in copies)
+    out = _copies(samples, pairs) | _leaks(samples, pairs)
+    kept = tuple(sample for i, sample in enumerate(samples) if i not in out)
     return Folder(
         root,
         _classes(root, kept),
         kept,
-        tuple(dropped) + tuple(Dropped(samples[i].path, why) for i, why in copies.items()),
-        tuple((samples[p.first].path, samples[p.second].path) for p in pairs if not p.copy),
+        tuple(dropped) + tuple(Dropped(samples[i].path, why) for i, why in out.items()),
+        tuple(
+            (samples[pair.first].path, samples[pair.second].path)
+            for pair in pairs
+            if pair.first not in out and pair.second not in out
+        ),
     )
 
 
@@ -170,22 +174,35 @@ def _deal(folder: Folder, shares: dict[str, float], seed: int, of: str) -> Folde
 def _list(root: Path) -> list[Sample]:
     """Every file of every class folder, in an order that does not depend on the disk."""
     own_split = all((root / name).is_dir() for name in OWN_SPLITS)
+    folders = {path.name for path in root.iterdir() if path.is_dir()}
+    if not own_split and {"train", "test"} & {name.lower() for name in folders}:
+        raise DataError(
+            f"{root} holds {', '.join(sorted(folders))}: a folder with a split of its own needs "
+            "`train` and `test`, in small letters, with one folder per class in each."
+        )
     return [
         Sample(path, label.name, name)
         for name in (OWN_SPLITS if own_split else ("",))
         for label in sorted((root / name).iterdir())
         if label.is_dir() and not label.name.startswith(".")
         for path in sorted(label.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file() and not _hidden(path.relative_to(label))
     ]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _read_index(root: Path) -> dict[str, dict[str, str]]:
     path = root / "index.csv"
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as opened:
-        return {row["file"]: row for row in csv.DictReader(opened) if row.get("file")}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as opened:  # Excel writes a BOM
+            return {row["file"]: row for row in csv.DictReader(opened, restval="") if "file" in row}
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not in UTF-8. Save it as UTF-8.") from error
 
 
 def _look(path: Path) -> tuple[Fingerprint, tuple[int, int]] | str:
@@ -203,16 +220,23 @@ def _look(path: Path) -> tuple[Fingerprint, tuple[int, int]] | str:
 def _copies(samples: list[Sample], pairs: list[Pair]) -> dict[int, str]:
     """Which samples to leave out as copies of another, and why."""
     out: dict[int, str] = {}
-    for pair in (pair for pair in pairs if pair.copy):
+    for pair in pairs:
         first, second = samples[pair.first], samples[pair.second]
-        if first.label != second.label:
+        if first.label != second.label and pair.identical:
             reason = "The same picture stands in two classes: {} and {}."
             out[pair.first] = out[pair.second] = reason.format(first.path.name, second.path.name)
-        elif first.split == second.split or second.split == "train":
+        elif pair.copy and first.split == second.split:
             out.setdefault(pair.second, f"A copy of {first.path.name}.")
-        else:  # the test photo stays, its copy leaves the training set
-            out.setdefault(pair.first, f"A copy of {second.path.name} of the test set.")
     return out
+
+
+def _leaks(samples: list[Sample], pairs: list[Pair]) -> dict[int, str]:
+    """Which training photos of a folder's own split to leave out, as the test set has the like."""
+    return {
+        pair.first: f"Looks like {samples[pair.second].path.name} of the test set."
+        for pair in pairs  # in a folder's own split, train stands before test
+        if samples[pair.first].split != samples[pair.second].split
+    }
 
 
 def _grouped(samples: list[Sample], pairs: list[Pair]) -> list[Sample]:

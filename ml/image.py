@@ -13,7 +13,11 @@ from PIL import ExifTags, Image, ImageChops, ImageOps
 from ml.errors import EmptyImage, TooManyPixels, UnreadableImage, UnsupportedFormat
 
 MAX_PIXELS = 50_000_000
-"""Default limit on width x height; a 50-megapixel photo takes 150 MB while it is decoded."""
+"""Default limit on width x height; a 50-megapixel photo takes 300 to 600 MB while it is decoded."""
+
+MAX_PAGES = 1000
+MAX_SCANS = 100
+"""Of a JPEG; the usual progressive one has about ten."""
 
 ACCEPTED = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -22,7 +26,7 @@ ACCEPTED = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (8, b"WEBP", "WebP"),
+    (8, b"WEBPVP8", "WebP"),
     (0, b"GIF87a", "GIF"),
     (0, b"GIF89a", "GIF"),
     (0, b"BM", "BMP"),
@@ -30,8 +34,6 @@ _SIGNATURES = (
     (0, b"MM\x00*", "TIFF"),
     (0, b"II+\x00", "TIFF"),
     (0, b"MM\x00+", "TIFF"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftypavis", "AVIF"),
     (4, b"ftyphei", "HEIC"),
     (4, b"ftyphev", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
@@ -45,22 +47,21 @@ _SIGNATURES = (
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What a file holds; width and height in pixels, of the upright photo."""
+
+    width: int
+    height: int
+    format: str
+    frames: int
+
+
+@dataclass(frozen=True)
 class Photo:
     """A decoded photo: upright, RGB, eight bits a channel."""
 
     image: Image.Image
-    format: str
-    frames: int
-
-    @property
-    def width(self) -> int:
-        """Width of the upright photo in pixels."""
-        return self.image.width
-
-    @property
-    def height(self) -> int:
-        """Height of the upright photo in pixels."""
-        return self.image.height
+    facts: Facts
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -70,15 +71,15 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:
         EmptyImage, UnsupportedFormat, UnreadableImage, TooManyPixels
     """
     format = recognise(data)
+    if format == "JPEG":
+        _check_scans(data)
     try:
         # Formats are named so that no other decoder of Pillow's ever sees the bytes.
         with Image.open(BytesIO(data), formats=[format.upper()]) as opened:
             _check_size(opened.width, opened.height, max_pixels)
             opened.load()
             image = to_rgb(_upright(opened))
-            # A phone's JPEG may hold a preview beside the photo (MPO): still one photo.
-            frames = 1 if format == "JPEG" else getattr(opened, "n_frames", 1)
-            return Photo(image, format, frames)
+            return Photo(image, Facts(image.width, image.height, format, _frames(opened, format)))
     except TooManyPixels:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -100,8 +101,10 @@ def recognise(data: bytes) -> str:
         raise EmptyImage("The image is empty: no bytes arrived. Send the file's content.")
     matching = (name for at, start, name in _SIGNATURES if data.startswith(start, at))
     format = next(matching, "")
-    if format == "HEIC" and b"avif" in data[8:32]:
-        format = "AVIF"  # the brand that counts may stand second, behind a generic one
+    if data[4:8] == b"ftyp" and (b"avif" in data[8:40] or b"avis" in data[8:40]):
+        format = "AVIF"  # the brand that counts may stand behind generic ones
+    if format == "BMP" and not 12 <= int.from_bytes(data[14:18], "little") <= 124:
+        format = ""  # a text that begins with BM; the header of a BMP is 12 to 124 bytes long
     if format not in ACCEPTED:
         what = f"This is a file of the format {format}" if format else "This file is no image"
         raise UnsupportedFormat(f"{what}. Send one of {', '.join(ACCEPTED)}.")
@@ -117,9 +120,30 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image = ImageChops.invert(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
+        photo = Image.new("RGB", layer.size, "white")
+        photo.paste(layer, mask=layer.getchannel("A"))
+        return photo
     return image.convert("RGB")
+
+
+def _frames(image: Image.Image, format: str) -> int:
+    """Count frames or pages; up to a thousand pages of a TIFF, as each must be looked at."""
+    if format == "JPEG":  # a phone's may hold a preview beside the photo: still one photo
+        return 1
+    if format != "TIFF":
+        return int(getattr(image, "n_frames", 1))
+    for page in range(1, MAX_PAGES):
+        try:
+            image.seek(page)
+        except EOFError:
+            return page
+    return MAX_PAGES
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG that is drawn over and over: each scan costs as much as a whole photo."""
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        raise UnreadableImage("This JPEG has too many scans. Send an ordinary one.")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
@@ -146,11 +170,9 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _scale_to_8_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and float grays by the smallest usual range that holds them all."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
-    peak = values.max(initial=0.0)
-    top = (
-        65535
-        if image.mode.startswith("I;16")
-        else next((top for top in (1.0, 255.0, 65535.0) if peak <= top), peak)
-    )
-    return Image.fromarray((values / top * 255).round().clip(0, 255).astype(np.uint8))
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+    peak = float(values.max(initial=0.0))
+    ranges = (65535.0,) if image.mode.startswith("I;16") else (1.0, 255.0, 65535.0)
+    top = next((top for top in ranges if peak <= top), peak)
+    values *= 255 / top  # in place: such photos take the most memory of all
+    return Image.fromarray(values.round(out=values).clip(0, 255, out=values).astype(np.uint8))

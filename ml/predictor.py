@@ -8,7 +8,7 @@ import numpy as np
 
 from ml.card import Card
 from ml.engine import Engine, Floats, OnnxEngine
-from ml.image import MAX_PIXELS, Photo, decode
+from ml.image import MAX_PIXELS, Facts, decode
 from ml.preprocessing import Box, boxes, network_input
 from ml.probability import probabilities
 
@@ -25,7 +25,7 @@ class Prediction:
     """False where the model would rather not say."""
     probabilities: dict[str, float]
     """Of every class, in the model's order."""
-    photo: Photo
+    photo: Facts
     logits: Floats  # (C,), the mean over the views
     evidence: Floats  # (V, C, 7, 7), of each view
     boxes: list[Box]  # where each view lies in the upright photo, in pixels
@@ -82,10 +82,10 @@ class Predictor:
             confidence=float(chances[best]),
             accepted=bool(chances[best] >= self.card.threshold),
             probabilities=dict(zip(self.card.classes, chances.tolist(), strict=True)),
-            photo=decoded,
+            photo=decoded.facts,
             logits=logits,
             evidence=evidence,
-            boxes=boxes(decoded.width, decoded.height, self.card.preprocessing),
+            boxes=boxes(decoded.facts.width, decoded.facts.height, self.card.preprocessing),
             decode_ms=(ready - started) * 1000,
             inference_ms=(finished - ready) * 1000,
         )

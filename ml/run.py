@@ -30,7 +30,7 @@ def run(config: Config, console: Console) -> Path:
     """
     config.output.mkdir(parents=True, exist_ok=True)
     folder = divide(scan(config.data or _draw(config.output)), config.split)
-    _check(folder)
+    _check(folder, console)
     strategy, reason = choose_strategy(folder, config.strategy)
     console.print(
         f"{len(folder.samples)} photos of {len(folder.classes)} classes, "
@@ -39,8 +39,8 @@ def run(config: Config, console: Console) -> Path:
     _write_json(config.output / "config.json", asdict(config) | {"strategy": strategy})
     _write_json(config.output / "data.json", folder.summary())
     preprocessing = Preprocessing(strategy=strategy, views=config.views)
-    card = Trainer(config, folder, preprocessing, console).run()
-    return _finish(config.output, folder, card, console)
+    Trainer(config, folder, preprocessing, console).run()
+    return _finish(config.output, folder, console)
 
 
 def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
@@ -54,11 +54,12 @@ def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
     return "shorter-side", f"the photos' shorter sides run from {sides.min()} to {sides.max()}"
 
 
-def _finish(output: Path, folder: Folder, card: Card, console: Console) -> Path:
+def _finish(output: Path, folder: Folder, console: Console) -> Path:
     """Export the best epoch, measure it as it will be served, and write the scores into it."""
-    model, parameters = output / "model.onnx", output / "best.safetensors"
-    difference = export(parameters, model, _inputs(folder, card.preprocessing))
-    console.print(f"{model}: agrees with PyTorch to {difference:.1e}.")
+    model, best = output / "model.onnx", output / "best.safetensors"
+    network, card = load(best)
+    difference = export(best, model, _inputs(folder, card.preprocessing))
+    console.print(f"{model}: agrees with PyTorch to {difference:.1e}.", markup=False)
     predictor = Predictor(model)
     scores: dict[str, Any] = {}
     for split in ("validation", "test"):
@@ -69,9 +70,9 @@ def _finish(output: Path, folder: Folder, card: Card, console: Console) -> Path:
     _write_json(output / "metrics.json", scores)
     kept = {name: {k: v for k, v in of.items() if k != "wrong"} for name, of in scores.items()}
     card = card.model_copy(update={"scores": card.scores | kept})
-    save(output / "model.safetensors", parameters_of(load(parameters)[0]), card)
+    save(output / "model.safetensors", parameters_of(network), card)
     stamp(model, card)
-    console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve")
+    console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
     return model
 
 
@@ -81,7 +82,12 @@ def _draw(output: Path) -> Path:
     return folder
 
 
-def _check(folder: Folder) -> None:
+def _check(folder: Folder, console: Console) -> None:
+    for split in ("validation", "test"):
+        unseen = set(folder.classes) - {sample.label for sample in folder.of(split)}
+        if folder.of(split) and unseen:
+            names = ", ".join(sorted(unseen))
+            console.print(f"No photos for {split} of: {names}.", style="yellow", markup=False)
     missing = set(folder.classes) - {sample.label for sample in folder.of("train")}
     if missing:
         raise DataError(
@@ -99,7 +105,7 @@ def _inputs(folder: Folder, preprocessing: Preprocessing) -> Pixels:
 
 def _write_json(path: Path, content: Any) -> None:
     with replacing(path) as partial:
-        text = json.dumps(content, indent=2, ensure_ascii=False, default=_plain)
+        text = json.dumps(content, indent=2, default=_plain)
         partial.write_text(text + "\n", encoding="utf-8")
 
 

@@ -101,48 +101,48 @@ class Trainer:
             weight_decay=config.weight_decay,
         )
         steps = len(self.training)
-        self.schedule = OneCycleLR(
-            self.optimiser, rates, total_steps=config.epochs * steps, pct_start=0.2
-        )
-        decay = 1 - 1 / max(2.0, config.averaged_epochs * steps)
+        total = config.epochs * steps
+        # The schedule divides by its rising steps less one, which must not be none.
+        rising = max(0.2, min(2 / total, 0.9))
+        self.schedule = OneCycleLR(self.optimiser, rates, total_steps=total, pct_start=rising)
+        # A short run averages over less, or its average would still be the start.
+        decay = 1 - 1 / max(2.0, min(config.averaged_epochs * steps, total / 5))
         self.average = AveragedModel(
             self.network,
             multi_avg_fn=get_ema_multi_avg_fn(decay),  # type: ignore[no-untyped-call]
             use_buffers=True,
         )
 
-    def run(self) -> Card:
-        """Train all epochs; `best` and `last` are on disk after each. Returns the best's card.
+    def run(self) -> None:
+        """Train all epochs; `best` and `last` are on disk after each.
 
         Ctrl-C ends the training after what is done so far.
         """
         history: list[dict[str, Any]] = []
+        self._save("best", self._card({}))
         lowest = float("inf")
-        card = self._card({})
-        save(self.config.output / "best.safetensors", parameters_of(self.network), card)
         with _progress(self.console) as progress:
-            bar = progress.add_task("", total=self.config.epochs * len(self.training), state="")
+            progress.add_task("", total=self.config.epochs * len(self.training), state="")
             try:
                 for epoch in range(1, self.config.epochs + 1):
                     scores = {"train": self._epoch(epoch, progress)}
-                    scores |= {
-                        name: self._measure(loader) for name, loader in self.held_out.items()
-                    }
+                    scores |= {name: self._measure(of) for name, of in self.held_out.items()}
                     history.append(_row(epoch, float(self.schedule.get_last_lr()[-1]), scores))
                     _write_history(self.config.output / "history.csv", history)
-                    chosen_on = scores.get("validation", scores["train"])
-                    latest = self._card({"validation": chosen_on, "epoch": epoch})
-                    parameters = parameters_of(self.average.module)
-                    save(self.config.output / "last.safetensors", parameters, latest)
+                    self.console.print(_line(epoch, self.config.epochs, scores), highlight=False)
                     # A few hundred photos say more by their loss than by how many are right.
-                    if chosen_on["loss"] <= lowest:
-                        lowest, card = chosen_on["loss"], latest
-                        save(self.config.output / "best.safetensors", parameters, card)
-                    self.console.print(_line(epoch, self.config.epochs, scores))
+                    chosen_on = "validation" if "validation" in scores else "train"
+                    card = self._card({"epoch": epoch, chosen_on: scores[chosen_on]})
+                    self._save("last", card)
+                    if scores[chosen_on]["loss"] <= lowest:
+                        lowest = scores[chosen_on]["loss"]
+                        self._save("best", card)
             except KeyboardInterrupt:
                 self.console.print("Stopped: what is best so far is kept.")
-            progress.remove_task(bar)
-        return card
+
+    def _save(self, name: str, card: Card) -> None:
+        path = self.config.output / f"{name}.safetensors"
+        save(path, parameters_of(self.average.module), card)
 
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         """Train one epoch; its scores are those of the augmented photos as they went by."""
@@ -164,8 +164,10 @@ class Trainer:
             self.average.update_parameters(self.network)
             logits.append(output.logits.detach().float())
             truth.append(labels)
-            state = f"epoch {epoch}/{self.config.epochs}  loss {loss.item():.3f}"
-            progress.update(progress.task_ids[0], advance=1, state=state)
+            task = progress.tasks[0]
+            rate = (task.speed or 0) * self.config.batch
+            state = f"epoch {epoch}  loss {loss.item():.3f}  {rate:.0f} images/s"
+            progress.update(task.id, advance=1, state=state)
         return _scores(logits, truth, self.folder.classes)
 
     def _partners(self, count: int) -> tuple[float, Tensor]:

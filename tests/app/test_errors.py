@@ -1,5 +1,3 @@
-from io import BytesIO
-
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -100,9 +98,3 @@ def test_an_internal_error_tells_nothing(
     assert "swordfish" not in response.text
     assert "Traceback" not in response.text
     assert "abc" in caplog.text
-
-
-def test_no_photo_is_left_open(client: TestClient, photo: bytes) -> None:
-    for _ in range(3):
-        files = {"file": BytesIO(photo)}
-        assert client.post("/predict", files=files).status_code == 200

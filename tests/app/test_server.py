@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,8 +72,21 @@ def test_hostile_bodies_leave_it_unharmed(server: tuple[str, object], photo: byt
             assert client.post("/predict", content=photo).status_code == 200
 
 
+def test_who_hangs_up_while_sending_is_no_error_of_ours(server: tuple[str, object]) -> None:
+    host, port = server[0].removeprefix("http://").split(":")
+    for content_type in ("image/jpeg", "multipart/form-data; boundary=x"):
+        with socket.create_connection((host, int(port))) as connection:
+            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n"
+            connection.sendall(f"{head}Content-Length: 1000\r\n\r\nthe first bytes".encode())
+    assert httpx.get(f"{server[0]}/health").status_code == 200
+
+
 def test_it_stops_when_told_to(server: tuple[str, subprocess.Popen[str]]) -> None:
     _, process = server
     process.send_signal(signal.SIGTERM)
     # uvicorn hands the signal on to itself once it has shut down in good order.
     assert process.wait(timeout=20) in (0, -signal.SIGTERM)
+    assert process.stderr is not None
+    log = process.stderr.read()
+    assert "Traceback" not in log
+    assert "internal error" not in log

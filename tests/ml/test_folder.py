@@ -5,7 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ml.card import Split
 from ml.errors import DataError
@@ -148,6 +148,50 @@ def test_summary_names_every_file_once(messy: Path) -> None:
     summary = divide(scan(messy), Split()).summary()
     named = [*summary["files"], *(dropped["file"] for dropped in summary["dropped"])]
     assert len(named) == len(set(named)) == 25
+
+
+def test_a_small_thing_elsewhere_in_the_same_sky_is_no_copy(tmp_path: Path) -> None:
+    for label, place in (("bird", (200, 150)), ("drone", (430, 300))):
+        (tmp_path / label).mkdir()
+        sky = Image.new("RGB", (640, 480), (150, 180, 220))
+        x, y = place
+        ImageDraw.Draw(sky).ellipse((x - 12, y - 6, x + 12, y + 6), fill=(40, 40, 40))
+        (tmp_path / label / "photo.png").write_bytes(encoded(sky, "PNG"))
+    assert scan(tmp_path).dropped == ()
+
+
+def test_near_duplicates_of_test_photos_leave_the_training_set(drawn: Path, tmp_path: Path) -> None:
+    for path in sorted(drawn.rglob("*.jpg")):
+        image = Image.open(path).convert("RGB")
+        for side, version in (("train", shifted(image)), ("test", image)):
+            (tmp_path / side / path.parent.name).mkdir(parents=True, exist_ok=True)
+            version.save(tmp_path / side / path.parent.name / path.name, quality=95)
+    for name in ("a", "b"):
+        noise = Image.effect_noise((99, 99), 99 if name == "a" else 40)
+        (tmp_path / "train" / "Flying Birds" / f"{name}.png").write_bytes(encoded(noise, "PNG"))
+    folder = scan(tmp_path)
+    assert folder.near_duplicates == ()
+    assert len(folder.of("test")) == 40
+    assert all("of the test set" in dropped.reason for dropped in folder.dropped)
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Train", "Test"), ("test", "bird")])
+def test_half_a_split_is_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match="`train` and `test`"):
+        scan(tmp_path)
+
+
+def test_an_index_from_a_spreadsheet(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    file = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))[0]
+    (root / "index.csv").write_text(f"file,group,note\n{file}\n", encoding="utf-8-sig")
+    assert scan(root).samples[0].columns == {"file": file, "group": "", "note": ""}
+    (root / "index.csv").write_bytes(b"file,note\nx,caf\xe9\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        scan(root)
 
 
 def test_splits_are_found_by_name(drawn: Path) -> None:

@@ -1,14 +1,12 @@
 import struct
 import zlib
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from ml.errors import EmptyImage, TooManyPixels, UnreadableImage, UnsupportedFormat
-from ml.image import decode
+from ml.image import MAX_PAGES, Facts, decode
 from tests.conftest import encoded, picture
 
 FORMATS = ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF"]
@@ -57,7 +55,7 @@ def png(width: int, height: int) -> bytes:
 def test_every_format_is_recognised_by_content(format: str) -> None:
     original = picture()
     photo = decode(encoded(original, format))
-    assert (photo.format, photo.frames) == (format, 1)
+    assert photo.facts == Facts(*original.size, format, frames=1)
     assert photo.image.mode == "RGB"
     assert photo.image.size == original.size
     assert close(photo.image, original, tolerance=12)
@@ -148,7 +146,7 @@ def test_not_finite_floats_are_harmless() -> None:
 def test_first_frame_of_an_animation(format: str) -> None:
     red, blue = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")
     photo = decode(encoded(red, format, save_all=True, append_images=[blue, red.rotate(9)]))
-    assert photo.frames == 3
+    assert photo.facts.frames == 3
     assert close(photo.image, red, tolerance=4)
 
 
@@ -203,14 +201,32 @@ def test_pixel_limit_between_ours_and_pillows() -> None:
 
 def test_limit_is_inclusive() -> None:
     data = encoded(Image.new("RGB", (10, 10)), "PNG")
-    assert decode(data, max_pixels=100).width == 10
+    assert decode(data, max_pixels=100).facts.width == 10
     with pytest.raises(TooManyPixels, match="10x10"):
         decode(data, max_pixels=99)
 
 
-def test_decoding_leaves_no_file_open(tmp_path: Path) -> None:
-    path = tmp_path / "photo.tiff"
-    path.write_bytes(encoded(picture(), "TIFF"))
-    image = decode(path.read_bytes()).image
-    assert image.load() is not None
-    assert BytesIO(path.read_bytes()).read(2) in (b"II", b"MM")
+def test_a_jpeg_drawn_over_and_over_is_refused() -> None:
+    data = encoded(picture(), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    assert decode(data).facts.format == "JPEG"
+    with pytest.raises(UnreadableImage, match="too many scans"):
+        decode(data[:-2] + data[last:-2] * 200 + data[-2:])
+
+
+def test_pages_of_a_tiff_are_counted_up_to_a_limit() -> None:
+    page = Image.new("L", (1, 1))
+    data = encoded(page, "TIFF", save_all=True, append_images=[page] * (MAX_PAGES + 5))
+    assert decode(data).facts.frames == MAX_PAGES
+
+
+@pytest.mark.parametrize("brand", [b"avif", b"mif1", b"msf1"])
+def test_avif_by_any_of_its_brands(brand: bytes) -> None:
+    data = encoded(picture(), "AVIF")
+    assert data[8:12] == b"avif"
+    assert decode(data[:8] + brand + data[12:]).facts.format == "AVIF"
+
+
+def test_a_text_that_begins_like_a_bmp() -> None:
+    with pytest.raises(UnsupportedFormat):
+        decode(b"BMW is a maker of cars.")

@@ -16,8 +16,9 @@ from ml.checkpoint import load
 from ml.errors import DataError
 from ml.folder import divide, scan
 from ml.predictor import Predictor
+from ml.preprocessing import Preprocessing
 from ml.run import choose_strategy, run
-from ml.trainer import Config
+from ml.trainer import Config, Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -105,12 +106,30 @@ def test_a_class_without_training_photos_is_named(drawn: Path, tmp_path: Path) -
         run(config, Console(quiet=True))
 
 
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_runs_of_any_length_have_a_schedule(drawn: Path, tmp_path: Path, epochs: int) -> None:
+    folder = divide(scan(drawn), Split())
+    config = Config(data=drawn, output=tmp_path, epochs=epochs, workers=0)
+    trainer = Trainer(config, folder, Preprocessing(), Console(quiet=True))
+    for _ in range(epochs * len(trainer.training) - 1):
+        trainer.optimiser.step()
+        trainer.schedule.step()
+
+
+def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: Path) -> None:
+    split = Split(validation=0)
+    config = Config(data=drawn, output=tmp_path, epochs=1, batch=8, split=split, workers=0)
+    scores = Predictor(run(config, Console(quiet=True))).card.scores
+    assert set(scores) == {"epoch", "train", "test"}
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ml", "train", str(drawn), "--output", str(tmp_path / "run")]
     process = subprocess.Popen(
-        [*command, "--epochs", "500", "--batch", "8", "--workers", "0"],
+        [*command, "--epochs", "500", "--batch", "8"],
         cwd=ROOT,
+        start_new_session=True,
         stdout=subprocess.DEVNULL,
         env=os.environ | {"COLUMNS": "120"},
     )
@@ -118,7 +137,7 @@ def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
     while not history.exists():
         assert process.poll() is None
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loading process gets it too
     assert process.wait(timeout=200) == 0
     assert Predictor(tmp_path / "run" / "model.onnx").card.scores["test"]["photos"] == 12
 
