@@ -109,6 +109,7 @@ def evaluate(
         Literal["test", "validation", "train", "all"], typer.Option(help="Which of its photos.")
     ] = "test",
     by: Annotated[str, typer.Option(help="A column of index.csv to report by.")] = "",
+    views: Annotated[int | None, typer.Option(help="Crops a side.", min=1, max=5)] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
 ) -> None:
     """Measure a model file on an image folder, through the path that serves.
@@ -119,6 +120,8 @@ def evaluate(
     from ml.folder import divide, scan
 
     predictor = Predictor(model)
+    if views is not None:
+        predictor.engine.card = predictor.card.with_views(views)
     folder = divide(scan(data), predictor.card.split)
     scores = evaluate(predictor, folder.of(split), by)
     show(scores, console)

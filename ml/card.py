@@ -45,6 +45,11 @@ class Card(BaseModel):
     scores: dict[str, Any] = {}
     """What was measured of this model, and on what."""
 
+    def with_views(self, views: int) -> "Card":
+        """Return the same card with another grid of views."""
+        preprocessing = self.preprocessing.model_copy(update={"views": views})
+        return self.model_copy(update={"preprocessing": preprocessing})
+
     def to_metadata(self) -> dict[str, str]:
         """Return the fields as text, ready for a model file."""
         return {name: json.dumps(value) for name, value in self.model_dump(mode="json").items()}

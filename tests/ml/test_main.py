@@ -44,6 +44,15 @@ def test_evaluate_writes_json(drawn: Path, tmp_path: Path) -> None:
     assert re.search(r"[\d.]+% of 40 photos right", result.stdout)
 
 
+def test_views_can_be_tried(drawn: Path, tmp_path: Path) -> None:
+    losses = set()
+    for views in (1, 2):
+        out = tmp_path / f"{views}.json"
+        call("evaluate", SHIPPED_MODEL, drawn, "--split", "all", "--views", views, "--json", out)
+        losses.add(json.loads(out.read_text())["loss"])
+    assert len(losses) == 2
+
+
 def test_synthesize_then_inspect(tmp_path: Path) -> None:
     assert call("synthesize", tmp_path / "set", "--images-per-class", 2).exit_code == 0
     summary = json.loads(call("inspect", tmp_path / "set").stdout)
