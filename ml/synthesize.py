@@ -58,7 +58,11 @@ def draw(label: str, rng: np.random.Generator) -> tuple[Image.Image, tuple[int, 
     # Skies are soft: half the size is enough for them and takes a quarter of the time.
     picture = _sky(width // 2, height // 2, rng).resize((width, height))
     flyer = _flyer(label, min(width, height) * rng.uniform(0.32, 0.62), rng)
-    x, y = (int(rng.integers(1, room)) for room in np.subtract(picture.size, flyer.size))
+    # Somewhere near the middle, as people aim: a view of the centre sees nearly all of it.
+    reach = 0.9 * min(width, height)
+    room = np.maximum(reach - np.array(flyer.size), 2) / 2
+    middle = (np.array(picture.size) - flyer.size) / 2
+    x, y = (int(place) for place in middle + rng.uniform(-room, room))
     box = (x, y, x + flyer.width, y + flyer.height)
     picture.paste(_lit(flyer, picture.crop(box), rng), (x, y), flyer)
     soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.9))))
