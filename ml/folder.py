@@ -23,6 +23,7 @@ from ml.errors import DataError, ImageError
 from ml.image import decode
 from ml.similarity import Fingerprint, Pair, fingerprint, similar_pairs
 
+Look = tuple[Fingerprint, tuple[int, int]] | str
 OWN_SPLITS = ("train", "test")
 
 
@@ -92,24 +93,11 @@ def scan(root: Path) -> Folder:
         raise DataError(f"There is no folder {root}.")
     files = _list(root)
     index = _read_index(root)
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        looks = list(
-            track(
-                pool.map(_look, (sample.path for sample in files)),
-                "Looking at the photos",
-                total=len(files),
-                console=Console(stderr=True),
-                transient=True,
-            )
-        )
-    dropped = [
-        Dropped(file.path, look)
-        for file, look in zip(files, looks, strict=True)
-        if isinstance(look, str)
-    ]
-    samples, prints = [], []
-    for file, look in zip(files, looks, strict=True):
-        if not isinstance(look, str):
+    samples, prints, dropped = [], [], []
+    for file, look in zip(files, _look_at([file.path for file in files]), strict=True):
+        if isinstance(look, str):
+            dropped.append(Dropped(file.path, look))
+        else:
             row = index.get(file.path.relative_to(root).as_posix(), {})
             group = row.get("group", "")
             samples.append(replace(file, group=group, size=look[1], columns=row))
@@ -205,7 +193,20 @@ def _read_index(root: Path) -> dict[str, dict[str, str]]:
         raise DataError(f"{path} is not in UTF-8. Save it as UTF-8.") from error
 
 
-def _look(path: Path) -> tuple[Fingerprint, tuple[int, int]] | str:
+def _look_at(paths: list[Path]) -> list[Look]:
+    """Look at every file, on all cores."""
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        looks = track(
+            pool.map(_look, paths),
+            "Looking at the photos",
+            total=len(paths),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        return list(looks)
+
+
+def _look(path: Path) -> Look:
     """Fingerprint and size of a photo, or why the file is none."""
     try:
         data = path.read_bytes()

@@ -88,7 +88,12 @@ class Trainer:
             if folder.of(name)
         }
         self.class_weights = self.device.place(_class_weights(folder))
-        trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self._prepare_steps()
+
+    def _prepare_steps(self) -> None:
+        """Build optimiser, schedule and average for the parameters that are trained."""
+        config = self.config
+        trained = {name: p for name, p in self.network.named_parameters() if p.requires_grad}
         backbone = [p for name, p in trained.items() if name.startswith("features.")]
         rest = [p for name, p in trained.items() if not name.startswith("features.")]
         head_rate = config.learning_rate
