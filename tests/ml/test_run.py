@@ -130,6 +130,8 @@ def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
         [*command, "--epochs", "500", "--batch", "8"],
         cwd=ROOT,
         start_new_session=True,
+        # A shell's background jobs are born deaf to Ctrl-C, and so would this one be.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.DEVNULL,
         env=os.environ | {"COLUMNS": "120"},
     )
