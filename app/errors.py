@@ -54,8 +54,12 @@ _IMAGE_ERRORS: dict[type[ImageError], tuple[int, str]] = {
     UnreadableImage: (422, "unreadable_image"),
     TooManyPixels: (413, "too_many_pixels"),
 }
-_BROKEN_FORM = "The form cannot be read. Send the photo in its field `file`."
-_HTTP_CODES = {400: "no_image", 404: "not_found", 405: "method_not_allowed"}
+_ROUTES = "The routes are listed at /docs."
+_HTTP_ERRORS = {
+    400: ("no_image", "The form cannot be read. Send the photo in its field `file`."),
+    404: ("not_found", f"Not Found. {_ROUTES}"),
+    405: ("method_not_allowed", f"Method Not Allowed. {_ROUTES}"),
+}
 
 
 def answer(
@@ -101,9 +105,8 @@ async def _invalid_parameter(request: Request, error: Exception) -> JSONResponse
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = _HTTP_CODES.get(error.status_code, "http_error")
-    told = f"{error.detail.rstrip('.')}. The routes are listed at /docs."
-    detail = _BROKEN_FORM if error.status_code == 400 else told
+    unforeseen = ("http_error", f"{error.detail.rstrip('.')}. {_ROUTES}")
+    code, detail = _HTTP_ERRORS.get(error.status_code, unforeseen)
     return answer(request, error.status_code, code, detail, dict(error.headers or {}))
 
 

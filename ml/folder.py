@@ -83,8 +83,9 @@ class Folder:
 def scan(root: Path) -> Folder:
     """Decode every file once, leave out what is no photo, and group what looks alike.
 
-    Of a picture that stands there several times the first is kept, and none where the copies'
-    classes differ. Near-duplicates that are not copies are kept, listed, and share a group.
+    Of a picture that stands there several times the first is kept; of one file in two classes,
+    neither. Near-duplicates that are no copies are kept, listed, and share a group; where the
+    folder has a split of its own, those of its test photos leave its training photos.
 
     Raises:
         DataError: where there are not at least two classes with photos.

@@ -76,8 +76,8 @@ class Trainer:
         self.preprocessing = preprocessing
         network = NETWORKS[config.network](len(folder.classes))
         initialise(network, config.initial)
-        # The first stages see edges and colours, which are the same everywhere, and take half of
-        # the time; without anything learnt in them they must be trained.
+        # The first stages see edges and colours, which are the same everywhere, and take two
+        # fifths of the time; without anything learnt in them they must be trained.
         self.frozen = network.features[: config.freeze if config.initial != "none" else 0]
         self.frozen.requires_grad_(False)
         self.network = self.device.house(network)
