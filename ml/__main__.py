@@ -79,6 +79,12 @@ def train(
     freeze: Annotated[
         int, typer.Option(help="First stages, of 19, to leave as they are.", min=0, max=19)
     ] = 4,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A model.onnx of the same classes to learn from as well.")
+    ] = None,
+    others: Annotated[
+        Path | None, typer.Option(help="Pictures of none of the classes, to learn to refuse.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that load photos.", min=0)] = 1,
 ) -> None:
     """Train on a folder of labelled photos and write a run folder with a model to serve."""
@@ -96,6 +102,8 @@ def train(
         split=Split(seed=seed, test=test, validation=validation),
         network=network,
         freeze=freeze,
+        teacher=teacher,
+        others=others,
         workers=workers,
     )
     run(config, console)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ml.folder import Sample
+from ml.folder import NO_CLASS, Sample
 from ml.image import decode
 from ml.preprocessing import PADDING, Preprocessing, boxes, view
 from ml.torchvision_import import transforms
@@ -17,7 +17,7 @@ Item = tuple[Tensor, int]
 
 
 class PhotoDataset(Dataset[Item]):
-    """Items are (uint8 (size, size, 3) RGB, index of the class).
+    """Items are (uint8 (size, size, 3) RGB, index of the class, or -1 for none of the classes).
 
     With `augment` each access crops and alters the photo at random; without, it gives the
     centre view that a served model with one view sees.
@@ -33,7 +33,7 @@ class PhotoDataset(Dataset[Item]):
         self.samples = list(samples)
         self.preprocessing = preprocessing.model_copy(update={"views": 1})
         self.augmentation = augmentation(preprocessing) if augment else None
-        self._number = {label: number for number, label in enumerate(classes)}
+        self._number = {label: number for number, label in enumerate(classes)} | {NO_CLASS: -1}
 
     def __len__(self) -> int:
         return len(self.samples)

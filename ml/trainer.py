@@ -27,7 +27,8 @@ from ml.card import Card, Split
 from ml.checkpoint import fingerprint, initialise, parameters_of, replacing, save
 from ml.dataset import Item, PhotoDataset
 from ml.device import Device
-from ml.folder import Folder, Sample
+from ml.folder import Folder, Sample, pictures_of_no_class
+from ml.lesson import Lesson, teacher
 from ml.metrics import measure
 from ml.model import NETWORKS, normalise
 from ml.preprocessing import Preprocessing, Strategy
@@ -55,6 +56,8 @@ class Config:
     label_smoothing: float = 0.1
     mixup: float = 0.2  # parameter of the beta distribution; 0 is none
     averaged_epochs: float = 2.0  # time constant of the EMA
+    teacher: Path | None = None  # a model.onnx whose answers are learnt from as well
+    others: Path | None = None  # pictures of none of the classes
     split: Split = Split()
     workers: int = 1
 
@@ -81,12 +84,20 @@ class Trainer:
         self.frozen = network.features[: config.freeze if config.initial != "none" else 0]
         self.frozen.requires_grad_(False)
         self.network = self.device.house(network)
-        self.training = self._loader(folder.of("train"), augment=True)
+        others = pictures_of_no_class(config.others) if config.others else []
+        self.training = self._loader(folder.of("train") + others, augment=True)
         self.held_out = {
             name: self._loader(folder.of(name))
             for name in ("validation", "test")
             if folder.of(name)
         }
+        classes, threads = folder.classes, torch.get_num_threads()
+        self.lesson = Lesson(
+            len(classes),
+            config.label_smoothing,
+            config.mixup,
+            teacher(config.teacher, classes, threads) if config.teacher else None,
+        )
         self.class_weights = self.device.place(_class_weights(folder))
         self._prepare_steps()
 
@@ -155,40 +166,26 @@ class Trainer:
         self.frozen.eval()  # batch norms keep their statistics too
         logits, truth = [], []
         for pixels, labels in self.training:
-            labels = self.device.place(labels)
+            pixels, wanted = self.lesson(pixels, labels)
             images = normalise(self.device.place(pixels))  # (N, 3, 224, 224)
-            share, partners = self._partners(len(labels))
             with self.device.autocast():
-                output = self.network(images * share + images[partners] * (1 - share))
-            loss = share * self._loss(output.logits, labels)
-            loss = loss + (1 - share) * self._loss(output.logits, labels[partners])
+                output = self.network(images)
+            loss = F.cross_entropy(
+                output.logits.float(), self.device.place(wanted), weight=self.class_weights
+            )
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             self.schedule.step()
             self.average.update_parameters(self.network)
-            logits.append(output.logits.detach().float())
-            truth.append(labels)
+            known = labels >= 0
+            logits.append(output.logits.detach().float().cpu()[known])
+            truth.append(labels[known])
             task = progress.tasks[0]
             rate = (task.speed or 0) * self.config.batch
             state = f"epoch {epoch}  loss {loss.item():.3f}  {rate:.0f} images/s"
             progress.update(task.id, advance=1, state=state)
         return _scores(logits, truth, self.folder.classes)
-
-    def _partners(self, count: int) -> tuple[float, Tensor]:
-        """For mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412): how, and with whom."""
-        if self.config.mixup == 0:
-            return 1.0, torch.arange(count)
-        beta = torch.distributions.Beta(self.config.mixup, self.config.mixup)
-        return float(beta.sample()), torch.randperm(count)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits.float(),
-            labels,
-            weight=self.class_weights,
-            label_smoothing=self.config.label_smoothing,
-        )
 
     @torch.no_grad()
     def _measure(self, loader: DataLoader[Item]) -> dict[str, Any]:

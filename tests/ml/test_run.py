@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,25 @@ def test_a_finished_model_is_a_start_for_other_classes(finished: Path, tmp_path:
     )
     model = run(config, Console(quiet=True))
     assert Predictor(model).card.classes == ("another 🪁", "one thing")
+
+
+def test_a_teacher_and_pictures_of_no_class_take_part(
+    finished: Path, drawn: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "others" / "any").mkdir(parents=True)
+    shutil.copy(next(drawn.rglob("*.jpg")), tmp_path / "others" / "any" / "picture.jpg")
+    (tmp_path / "others" / "list.txt").write_text("no picture")
+    config = Config(
+        data=drawn,
+        output=tmp_path / "run",
+        epochs=1,
+        batch=8,
+        workers=0,
+        teacher=finished / "model.onnx",
+        others=tmp_path / "others",
+    )
+    scores = Predictor(run(config, Console(quiet=True))).card.scores
+    assert scores["test"]["photos"] == 12
 
 
 def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
