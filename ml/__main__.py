@@ -63,6 +63,17 @@ def train(
     views: Annotated[
         int, typer.Option(help="Grid of crops a side when serving.", min=1, max=5)
     ] = 1,
+    size: Annotated[
+        int, typer.Option(help="Side of the network's input, in pixels.", min=32, max=1024)
+    ] = 224,
+    augment: Annotated[
+        Literal["full", "crops"], typer.Option(help="How photos are varied.")
+    ] = "full",
+    mixup: Annotated[float, typer.Option(help="How much photos blend.", min=0)] = 0.2,
+    label_smoothing: Annotated[float, typer.Option(min=0, max=0.5)] = 0.1,
+    averaged_epochs: Annotated[
+        float, typer.Option(help="Epochs that parameters are averaged over (EMA).", min=0)
+    ] = 2.0,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     batch: Annotated[int, typer.Option(min=2)] = 32,
     seed: Annotated[int, typer.Option()] = 0,
@@ -97,6 +108,11 @@ def train(
         initial=initial,
         strategy=strategy,
         views=views,
+        size=size,
+        augment=augment,
+        mixup=mixup,
+        label_smoothing=label_smoothing,
+        averaged_epochs=averaged_epochs,
         epochs=epochs,
         batch=batch,
         split=Split(seed=seed, test=test, validation=validation),

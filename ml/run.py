@@ -21,6 +21,9 @@ from ml.preprocessing import Preprocessing, Strategy, network_input
 from ml.synthesize import synthesize
 from ml.trainer import Config, Trainer, Wanted
 
+SHORTER_SIDE = 256 / 224
+"""Of the resized photo, in sides of the network's input: the usual one."""
+
 
 def run(config: Config, console: Console) -> Path:
     """Train as `config` says; returns the model.onnx to serve.
@@ -38,7 +41,12 @@ def run(config: Config, console: Console) -> Path:
     )
     _write_json(config.output / "config.json", asdict(config) | {"strategy": strategy})
     _write_json(config.output / "data.json", folder.summary())
-    preprocessing = Preprocessing(strategy=strategy, views=config.views)
+    preprocessing = Preprocessing(
+        strategy=strategy,
+        size=config.size,
+        shorter_side=round(config.size * SHORTER_SIDE),
+        views=config.views,
+    )
     Trainer(config, folder, preprocessing, console).run()
     return _finish(config.output, folder, console)
 

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from ml import __version__
 from ml.card import Card, Split
 from ml.checkpoint import fingerprint, initialise, parameters_of, replacing, save
-from ml.dataset import Item, PhotoDataset
+from ml.dataset import Augment, Item, PhotoDataset
 from ml.device import Device
 from ml.folder import Folder, Sample, pictures_of_no_class
 from ml.lesson import Lesson, teacher
@@ -46,6 +46,7 @@ class Config:
     initial: str = "shipped"
     strategy: Wanted = "auto"
     views: int = 1
+    size: int = 224  # of the network's input, in pixels a side
     network: Literal["skyspotter", "plain"] = "skyspotter"
     freeze: int = 4  # of the backbone's 19 stages, how many first ones are left as they are
     epochs: int = 20
@@ -54,6 +55,7 @@ class Config:
     backbone_learning_rate: float = 5e-4
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
+    augment: Augment = "full"
     mixup: float = 0.2  # parameter of the beta distribution; 0 is none
     averaged_epochs: float = 2.0  # time constant of the EMA
     teacher: Path | None = None  # a model.onnx whose answers are learnt from as well
@@ -85,7 +87,7 @@ class Trainer:
         self.frozen.requires_grad_(False)
         self.network = self.device.house(network)
         others = pictures_of_no_class(config.others) if config.others else []
-        self.training = self._loader(folder.of("train") + others, augment=True)
+        self.training = self._loader(folder.of("train") + others, self.config.augment)
         self.held_out = {
             name: self._loader(folder.of(name))
             for name in ("validation", "test")
@@ -198,16 +200,16 @@ class Trainer:
             truth.append(labels)
         return _scores(logits, truth, self.folder.classes)
 
-    def _loader(self, samples: list[Sample], augment: bool = False) -> DataLoader[Item]:
+    def _loader(self, samples: list[Sample], augment: Augment | None = None) -> DataLoader[Item]:
         dataset = PhotoDataset(samples, self.folder.classes, self.preprocessing, augment)
         return DataLoader(
             dataset,
             batch_size=self.config.batch,
-            shuffle=augment,
+            shuffle=augment is not None,
             # A last batch of one photo has no statistics for batch norm after the pooling.
-            drop_last=augment and len(dataset) > self.config.batch,
+            drop_last=augment is not None and len(dataset) > self.config.batch,
             num_workers=self.config.workers,
-            persistent_workers=augment and self.config.workers > 0,
+            persistent_workers=augment is not None and self.config.workers > 0,
             pin_memory=self.device.torch.type == "cuda",
         )
 
