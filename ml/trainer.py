@@ -61,6 +61,7 @@ class Config:
     teacher: Path | None = None  # a model.onnx whose answers are learnt from as well
     others: Path | None = None  # pictures of none of the classes
     split: Split = Split()
+    precision: float = 0.99  # share of accepted answers that shall be right
     workers: int = 1
 
 

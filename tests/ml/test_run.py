@@ -43,6 +43,7 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
         "data.json",
         "history.csv",
         "metrics.json",
+        "predictions.csv",
         "last.safetensors",
         "best.safetensors",
         "model.safetensors",
@@ -66,6 +67,9 @@ def test_the_model_tells_how_it_was_made_and_measured(finished: Path, drawn: Pat
     assert predictor.card == load(finished / "model.safetensors")[1]
     scores = read(finished / "metrics.json")
     assert predictor.card.scores["test"]["accuracy"] == scores["test"]["accuracy"]
+    assert predictor.card.temperature == scores["calibration"]["temperature"]
+    assert predictor.card.threshold == scores["calibration"]["threshold"]
+    assert scores["calibration"]["precision"] == 0.99
     held_out = divide(scan(drawn), predictor.card.split).of("test")
     right = sum(predictor.predict(sample.path).label == sample.label for sample in held_out)
     assert right / len(held_out) == scores["test"]["accuracy"]
