@@ -46,12 +46,13 @@ def fit(logits: Floats, truth: Ints, precision: float = 0.99) -> Calibration:
 def fit_temperature(logits: Floats, truth: Ints) -> float:
     """Return the temperature of the lowest loss, with the truth taken as a little uncertain.
 
-    Of N photos the true class counts (N+1)/(N+2), as in Platt's scaling (Platt 1999,
-    "Probabilistic Outputs for Support Vector Machines"): where all answers are right the lowest
-    loss would else be at temperature 0, and few photos would prove far too much.
+    Of N photos the true class counts (N + 1/2) / (N + 1), the estimate of Krichevsky &
+    Trofimov (1981, "The performance of universal encoding") for what held N times of N: where
+    all answers are right the lowest loss would else be at temperature 0, and a few photos would
+    prove far too much.
     """
     count, classes = logits.shape
-    doubt = 1 / (count + 2)
+    doubt = 0.5 / (count + 1)
     wanted = np.full((count, classes), doubt / (classes - 1))  # (N, C)
     wanted[np.arange(count), truth] = 1 - doubt
 
