@@ -176,7 +176,7 @@ def predict(
     predictor = Predictor(model)
     failed = write(answers(predictor, find(paths)), format, predictor.card.classes)
     for path, reason in failed:
-        errors.print(f"{path}\t{reason}")
+        errors.print(f"{path}: {reason}")
     if failed:
         errors.print(f"No answer for {len(failed)} files.", style="red")
         raise typer.Exit(1)

@@ -36,7 +36,7 @@ def find(patterns: Iterable[str]) -> Iterator[Found]:
         elif os.path.lexists(pattern):
             found = iter([(Path(pattern), "")])  # a pipe, too, that the caller named
         else:
-            found = _matches(pattern)
+            found = _matches(pattern) if pattern else iter(())
         first = next(found, None)
         yield first or (Path(pattern), nothing)
         yield from found

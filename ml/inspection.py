@@ -70,15 +70,11 @@ def warnings(folder: Folder) -> list[str]:
 
 def folder_facts(folder: Folder) -> dict[str, Any]:
     """What `data.json` holds of a folder that is split, and its sizes, formats and warnings."""
-    sides = np.array([sample.size for sample in folder.samples]).reshape(-1, 2)
+    sides = np.array([sample.size for sample in folder.samples])  # (N, 2)
     sizes = {
-        name: dict(zip(("width", "height"), map(int, of), strict=True))
-        for name, of in (
-            ("smallest", sides.min(axis=0, initial=2**31)),
-            ("median", np.median(sides, axis=0)),
-            ("largest", sides.max(axis=0, initial=0)),
-        )
-        if len(sides)
+        name: dict(zip(("width", "height"), map(int, np.quantile(sides, at, axis=0)), strict=True))
+        for name, at in (("smallest", 0), ("median", 0.5), ("largest", 1))
+        if folder.samples
     }
     formats = Counter(sample.format for sample in folder.samples)
     return folder.summary() | {

@@ -33,9 +33,9 @@ def skies(count: int, seed: int) -> list[Fingerprint]:
         if number % 2 == 0:
             steps = random.integers(0, 2**64, 8, dtype=np.uint64)
             sky = random.normal(random.normal(150, 30), 6, (24, 24, 3))
-        bits = random.permutation(512) < random.integers(0, 90)
+        bits = random.permutation(512) < random.integers(0, 40)
         other = steps ^ np.packbits(bits).view(np.uint64)
-        grain = random.normal(0, random.choice([1.5, 4, 9]), sky.shape)
+        grain = random.normal(0, random.choice([1, 1, 4, 8]), sky.shape)
         found.append(Fingerprint("", other, np.clip(sky + grain, 0, 255).astype(np.uint8)))
     return found
 
