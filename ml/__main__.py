@@ -7,14 +7,17 @@ import json
 import sys
 from collections.abc import Callable
 from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Literal, ParamSpec
 
 import typer
 from rich.console import Console
 
+from ml.answers import answers, write
 from ml.card import Split
-from ml.errors import ImageError, SkyspotterError
+from ml.errors import SkyspotterError
+from ml.files import find
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 Parameters = ParamSpec("Parameters")
@@ -25,6 +28,30 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train, measure, export and use a Skyspotter classifier.",
 )
+EXAMPLES = {
+    "train": (
+        "train",
+        "train path/to/folder --output runs/mine",
+        "train path/to/folder --initial runs/mine/model.safetensors --epochs 5",
+    ),
+    "evaluate": (
+        "evaluate runs/latest/model.onnx path/to/folder",
+        "evaluate weights/model.onnx path/to/folder --split all --json scores.json",
+    ),
+    "predict": (
+        "predict photo.jpg",
+        "predict folder 'more/**/*.jpg' --format csv > answers.csv",
+        "predict folder --model runs/latest/model.onnx --format jsonl | head",
+    ),
+    "calibrate": ("calibrate weights/model.onnx path/to/folder --precision 0.95",),
+    "export": ("export runs/latest --output model.onnx",),
+    "synthesize": ("synthesize pictures --images-per-class 20 --seed 1",),
+    "inspect": (
+        "inspect weights/model.onnx",
+        "inspect path/to/folder",
+        "inspect path/to/folder --json > data.json",
+    ),
+}
 console = Console()
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -36,6 +63,8 @@ def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
             function(*args, **kwargs)
+        except BrokenPipeError:  # the reader, such as `head`, has enough: Click ends quietly
+            raise
         except SkyspotterError as error:
             errors.print(str(error), style="red")
             raise typer.Exit(1) from error
@@ -46,7 +75,8 @@ def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
             errors.print(f"This command needs the package {error.name}: run `make install`.")
             raise typer.Exit(1) from error
 
-    return cli.command()(guarded)
+    examples = [f"  python -m ml {line}" for line in EXAMPLES.get(function.__name__, ())]
+    return cli.command(epilog="\n".join(["\b", "Examples:", *examples]))(guarded)
 
 
 @command
@@ -182,20 +212,25 @@ def calibrate(
 
 @command
 def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders, and patterns such as 'photos/**/*.jpg'.")
+    ],
     model: Annotated[Path, typer.Option(help="A model.onnx.")] = SHIPPED_MODEL,
+    format: Annotated[
+        Literal["table", "csv", "jsonl"],
+        typer.Option(help="For people, for a spreadsheet, or JSON lines with all there is."),
+    ] = "table",
 ) -> None:
-    """Say what is on photos; a file that is no photo is named, and the rest goes on."""
+    """Say what is on photos, row by row as they are done.
+
+    A file that is no photo is named at the end, and the rest goes on; the exit status is 1 then.
+    """
     predictor = Predictor(model)
-    failed = 0
-    for path in (file for each in paths for file in _files(each)):
-        try:
-            answer = predictor.predict(path)
-            print(f"{path}\t{answer.label}\t{answer.confidence:.3f}")
-        except (ImageError, OSError) as error:
-            failed += 1
-            print(f"{path}\t{_reason(error)}", file=sys.stderr)
+    failed = write(answers(predictor, find(paths)), format, predictor.card.classes)
+    for path, reason in failed:
+        errors.print(f"{path}: {reason}")
     if failed:
+        errors.print(f"No answer for {len(failed)} files.", style="red")
         raise typer.Exit(1)
 
 
@@ -230,30 +265,21 @@ def synthesize(
 
 
 @command
-def inspect(path: Annotated[Path, typer.Argument(help="A model file or an image folder.")]) -> None:
-    """Say what is in a model file or an image folder."""
-    if path.is_dir():
-        from ml.folder import scan
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A model file, a run folder or an image folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="All of it, for programs.")] = False,
+) -> None:
+    """Say what is in a model file, or in an image folder before one trains on it."""
+    from ml.inspection import inspect
 
-        console.print_json(data=scan(path).summary())
-    elif path.suffix == ".safetensors":
-        from ml.checkpoint import load
-
-        console.print_json(data=load(path)[1].model_dump(mode="json"))
-    else:
-        console.print_json(data=Predictor(path).card.model_dump(mode="json"))
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
+    inspect(path, as_json, console)
 
 
 def main() -> None:
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files need not be text
+            stream.reconfigure(errors="surrogateescape")
     cli()
 
 

@@ -14,6 +14,8 @@ Each message is one or two sentences for the person who caused the error: what i
 what to do about it. Those of ImageError reach HTTP callers, so they name no path of the server.
 """
 
+from collections.abc import Iterable
+
 
 class SkyspotterError(Exception):
     """Base of all; useful for one `except` around a call."""
@@ -49,3 +51,17 @@ class ModelError(SkyspotterError):
 
 class ExportError(SkyspotterError):
     """An exported model that does not agree with the network it came from."""
+
+
+def sentence(error: OSError | SkyspotterError) -> str:
+    """Say in one sentence why a file cannot be used, without its path."""
+    if isinstance(error, SkyspotterError):
+        return str(error)
+    return f"The file cannot be read: {error.strerror or type(error).__name__}."
+
+
+def listing(names: Iterable[str], most: int = 10) -> str:
+    """Name the first few, and say how many more there are."""
+    shown = list(names)
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more

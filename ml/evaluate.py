@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -17,6 +18,8 @@ from ml.metrics import Floats, Ints, calibration_error, measure
 from ml.predictor import Predictor
 from ml.probability import probabilities
 from ml.refusal import refusal
+
+SHOWN_CLASSES = 50
 
 
 def evaluate(
@@ -120,13 +123,18 @@ def show(scores: dict[str, Any], console: Console) -> None:
         )
     for value, part in scores.get("by", {}).items():
         console.print(f"{value}: {part['accuracy']:.2%} of {part['photos']} photos")
+    weakest = sorted(scores["classes"], key=lambda label: scores["classes"][label]["f1"])
+    shown = scores["classes"] if len(weakest) <= SHOWN_CLASSES else weakest[:SHOWN_CLASSES]
+    if shown is not scores["classes"]:
+        console.print(f"The {len(shown)} weakest of {len(weakest)} classes:")
     figures = Table("class", "precision", "recall", "F1", "photos")
-    for label, of in scores["classes"].items():
+    for label in shown:
+        of = scores["classes"][label]
         ratios = (f"{of[name]:.3f}" for name in ("precision", "recall", "f1"))
-        figures.add_row(label, *ratios, str(of["photos"]))
+        figures.add_row(escape(label), *ratios, str(of["photos"]))
     console.print(figures)
     if len(scores["classes"]) <= 20:
-        confusion = Table("truth \\ answer", *scores["classes"])
+        confusion = Table("truth \\ answer", *map(escape, scores["classes"]))
         for label, row in zip(scores["classes"], scores["confusion"], strict=True):
-            confusion.add_row(label, *map(str, row))
+            confusion.add_row(escape(label), *map(str, row))
         console.print(confusion)

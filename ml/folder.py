@@ -8,7 +8,6 @@ video, one shoot): they stay on one side of the split. Its other columns can be 
 import csv
 import hashlib
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,34 +17,19 @@ from rich.console import Console
 from rich.progress import track
 
 from ml.card import Split
-from ml.cpus import usable_cpus
-from ml.errors import DataError, ImageError
-from ml.image import decode
-from ml.similarity import Fingerprint, Pair, fingerprint, similar_pairs
+from ml.cpus import on_all_cpus
+from ml.duplicates import find_duplicates
+from ml.errors import DataError, ImageError, sentence
+from ml.files import walk
+from ml.image import decode, read
+from ml.sample import Dropped, Sample
+from ml.similarity import Fingerprint, fingerprint
 
-Look = tuple[Fingerprint, tuple[int, int]] | str
+__all__ = ["Dropped", "Folder", "Sample", "divide", "scan"]
+
+Look = tuple[Fingerprint, tuple[int, int], str] | str  # with size and format; or why there is none
 OWN_SPLITS = ("train", "test")
 NO_CLASS = ""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One photo that is kept. `split` is empty until the folder is split."""
-
-    path: Path
-    label: str
-    split: str = ""
-    group: str = ""
-    size: tuple[int, int] = (0, 0)
-    columns: dict[str, str] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """One file that is left out, and why."""
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +41,9 @@ class Folder:
     samples: tuple[Sample, ...]
     dropped: tuple[Dropped, ...]
     near_duplicates: tuple[tuple[Path, Path], ...]
+    """Kept photos that look alike: each once, with the first that it looks like."""
+    classes_left_out: dict[str, str] = field(default_factory=dict)
+    """Class folders without a photo that can be used, and why."""
 
     def of(self, split: str) -> list[Sample]:
         """Return the samples of one split, or of `all`."""
@@ -71,6 +58,7 @@ class Folder:
         counts = Counter((sample.split, sample.label) for sample in self.samples)
         return {
             "classes": list(self.classes),
+            "classes_left_out": self.classes_left_out,
             "counts": {
                 split: {label: counts[split, label] for label in self.classes}
                 for split in sorted({sample.split for sample in self.samples})
@@ -89,35 +77,37 @@ def scan(root: Path) -> Folder:
     folder has a split of its own, those of its test photos leave its training photos.
 
     Raises:
-        DataError: where there are not at least two classes with photos.
+        DataError: where there is no folder, or half a split.
     """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.")
-    files = _list(root)
+    listed, dropped = _list(root)
     index = _read_index(root)
-    samples, prints, dropped = [], [], []
-    for file, look in zip(files, _look_at([file.path for file in files]), strict=True):
+    samples, prints = [], []
+    for file, look in zip(listed, _look_at([file.path for file in listed]), strict=True):
         if isinstance(look, str):
-            dropped.append(Dropped(file.path, look))
+            dropped.append(Dropped(file.path, look, file.label))
         else:
             row = index.get(file.path.relative_to(root).as_posix(), {})
+            found, size, format = look
             group = row.get("group", "")
-            samples.append(replace(file, group=group, size=look[1], columns=row))
-            prints.append(look[0])
-    pairs = similar_pairs(prints)
-    samples = _grouped(samples, pairs)
-    out = _copies(samples, pairs) | _leaks(samples, pairs)
-    kept = tuple(sample for i, sample in enumerate(samples) if i not in out)
+            samples.append(replace(file, group=group, size=size, format=format, columns=row))
+            prints.append(found)
+    with Console(stderr=True).status("Comparing the photos"):
+        double = find_duplicates(samples, prints)
+    dropped += [Dropped(samples[i].path, why, samples[i].label) for i, why in double.out.items()]
+    kept = tuple(
+        replace(sample, group=str(samples[first].path))
+        for i, (sample, first) in enumerate(zip(samples, double.groups, strict=True))
+        if i not in double.out
+    )
     return Folder(
         root,
-        _classes(root, kept),
+        tuple(sorted({sample.label for sample in kept})),
         kept,
-        tuple(dropped) + tuple(Dropped(samples[i].path, why) for i, why in out.items()),
-        tuple(
-            (samples[pair.first].path, samples[pair.second].path)
-            for pair in pairs
-            if pair.first not in out and pair.second not in out
-        ),
+        tuple(dropped),
+        tuple((samples[first].path, samples[second].path) for first, second in double.near),
+        _left_out(root, kept, dropped),
     )
 
 
@@ -153,11 +143,11 @@ def _deal(folder: Folder, shares: dict[str, float], seed: int, of: str) -> Folde
     """
     random = np.random.default_rng(seed)
     chosen: dict[str, str] = {}  # of each group; one that spans classes follows its first
-    for label in folder.classes:
-        groups: dict[str, list[Sample]] = {}
-        for sample in folder.samples:
-            if sample.label == label and sample.split == of:
-                groups.setdefault(sample.group, []).append(sample)
+    members_of: dict[str, dict[str, list[Sample]]] = {label: {} for label in folder.classes}
+    for sample in folder.samples:
+        if sample.split == of:
+            members_of[sample.label].setdefault(sample.group, []).append(sample)
+    for groups in members_of.values():
         total = sum(map(len, groups.values()))
         room = {name: share * total for name, share in shares.items()}
         for key in random.permutation(sorted(groups)):
@@ -175,8 +165,26 @@ def _deal(folder: Folder, shares: dict[str, float], seed: int, of: str) -> Folde
     return replace(folder, samples=tuple(samples))
 
 
-def _list(root: Path) -> list[Sample]:
+def _list(root: Path) -> tuple[list[Sample], list[Dropped]]:
     """Every file of every class folder, in an order that does not depend on the disk."""
+    files, dropped = [], []
+    for split, folder in _class_folders(root):
+        if root.resolve().is_relative_to(folder.resolve()):
+            reason = "A link back to the folder that it stands in is not followed."
+            dropped.append(Dropped(folder, reason, folder.name))
+            continue
+        for path, fault in sorted(walk(folder)):
+            if not _in_utf8(path.name):
+                fault = "The file's name is not in UTF-8: rename it."
+            if fault:
+                dropped.append(Dropped(path, fault, folder.name))
+            else:
+                files.append(Sample(path, folder.name, split))
+    return files, dropped
+
+
+def _class_folders(root: Path) -> list[tuple[str, Path]]:
+    """The class folders, each with the split that it stands in; `""` where there is none."""
     own_split = all((root / name).is_dir() for name in OWN_SPLITS)
     folders = {path.name for path in root.iterdir() if path.is_dir()}
     if not own_split and {"train", "test"} & {name.lower() for name in folders}:
@@ -184,18 +192,33 @@ def _list(root: Path) -> list[Sample]:
             f"{root} holds {', '.join(sorted(folders))}: a folder with a split of its own needs "
             "`train` and `test`, in small letters, with one folder per class in each."
         )
-    return [
-        Sample(path, label.name, name)
-        for name in (OWN_SPLITS if own_split else ("",))
-        for label in sorted((root / name).iterdir())
-        if label.is_dir() and not label.name.startswith(".")
-        for path in sorted(label.rglob("*"))
-        if path.is_file() and not _hidden(path.relative_to(label))
+    found = [
+        (split, folder)
+        for split in (OWN_SPLITS if own_split else ("",))
+        for folder in sorted((root / split).iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
     ]
+    for _, folder in found:
+        if not _in_utf8(folder.name):
+            raise DataError(f"The class folder {folder.name!a} is not named in UTF-8: rename it.")
+    return found
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _in_utf8(name: str) -> bool:
+    return name == name.encode(errors="replace").decode()
+
+
+def _left_out(root: Path, kept: tuple[Sample, ...], dropped: list[Dropped]) -> dict[str, str]:
+    """The class folders of which no photo is kept, and why."""
+    unused = Counter(file.label for file in dropped)
+    reasons = {file.label: file.reason for file in reversed(dropped)}
+    names = {folder.name for _, folder in _class_folders(root)}
+    return {
+        name: f"none of its {unused[name]} files can be used; the first: {reasons[name]}"
+        if unused[name]
+        else "there is no file in its folder."
+        for name in sorted(names - {sample.label for sample in kept})
+    }
 
 
 def _read_index(root: Path) -> dict[str, dict[str, str]]:
@@ -211,75 +234,23 @@ def _read_index(root: Path) -> dict[str, dict[str, str]]:
 
 def _look_at(paths: list[Path]) -> list[Look]:
     """Look at every file, on all cores."""
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        looks = track(
-            pool.map(_look, paths),
+    return list(
+        track(
+            on_all_cpus(_look, paths),
             "Looking at the photos",
             total=len(paths),
             console=Console(stderr=True),
             transient=True,
         )
-        return list(looks)
+    )
 
 
 def _look(path: Path) -> Look:
-    """Fingerprint and size of a photo, or why the file is none."""
+    """Fingerprint, size and format of a photo, or why the file is none."""
     try:
-        data = path.read_bytes()
-        image = decode(data).image
-        return fingerprint(image, hashlib.sha256(data).hexdigest()), image.size
-    except ImageError as error:
-        return str(error)
-    except OSError as error:
-        return f"The file cannot be read: {error.strerror}."
-
-
-def _copies(samples: list[Sample], pairs: list[Pair]) -> dict[int, str]:
-    """Which samples to leave out as copies of another, and why."""
-    out: dict[int, str] = {}
-    for pair in pairs:
-        first, second = samples[pair.first], samples[pair.second]
-        if first.label != second.label and pair.identical:
-            reason = "The same picture stands in two classes: {} and {}."
-            out[pair.first] = out[pair.second] = reason.format(first.path.name, second.path.name)
-        elif pair.copy and first.split == second.split:
-            out.setdefault(pair.second, f"A copy of {first.path.name}.")
-    return out
-
-
-def _leaks(samples: list[Sample], pairs: list[Pair]) -> dict[int, str]:
-    """Which training photos of a folder's own split to leave out, as the test set has the like."""
-    return {
-        pair.first: f"Looks like {samples[pair.second].path.name} of the test set."
-        for pair in pairs  # in a folder's own split, train stands before test
-        if samples[pair.first].split != samples[pair.second].split
-    }
-
-
-def _grouped(samples: list[Sample], pairs: list[Pair]) -> list[Sample]:
-    """Give every sample its group: what `index.csv` says, joined with what looks alike."""
-    parent = list(range(len(samples)))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = i = parent[parent[i]]
-        return i
-
-    first_of: dict[str, int] = {}
-    links = [(pair.first, pair.second) for pair in pairs]
-    for i, sample in enumerate(samples):
-        if sample.group:
-            links.append((first_of.setdefault(sample.group, i), i))
-    for a, b in links:
-        parent[max(root(a), root(b))] = min(root(a), root(b))
-    return [replace(s, group=str(samples[root(i)].path)) for i, s in enumerate(samples)]
-
-
-def _classes(root: Path, samples: tuple[Sample, ...]) -> tuple[str, ...]:
-    classes = tuple(sorted({sample.label for sample in samples}))
-    if len(classes) < 2:
-        raise DataError(
-            f"{root} holds photos of {len(classes)} classes, and at least 2 are needed: "
-            "make one folder per class with its photos inside."
-        )
-    return classes
+        data = read(path)
+        photo = decode(data)
+    except (ImageError, OSError) as error:
+        return sentence(error)
+    print = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
+    return print, photo.image.size, photo.facts.format

@@ -6,6 +6,7 @@ limit is checked on the header, before anything is decoded.
 
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageOps
@@ -63,6 +64,18 @@ class Photo:
 
     image: Image.Image
     facts: Facts
+
+
+def read(path: Path) -> bytes:
+    """Read an image file; a film of many gigabytes is refused by its first bytes.
+
+    Raises:
+        EmptyImage, UnsupportedFormat, OSError
+    """
+    with path.open("rb") as opened:
+        start = opened.read(64)
+        recognise(start)
+        return start + opened.read()
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Photo:

@@ -10,6 +10,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+MATRIX_CLASSES = 500
+"""It grows with their square, and each model file carries it: of 10,000 classes 300 MB of text."""
+
 
 def measure(probabilities: Floats, truth: Ints, classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy, loss, calibration error, confusion matrix and each class's figures.
@@ -18,7 +21,8 @@ def measure(probabilities: Floats, truth: Ints, classes: Sequence[str]) -> dict[
         probabilities: (N, C).
         truth: (N,), indices of the true classes.
 
-    Rows of the confusion matrix are the truth, columns the answers.
+    Rows of the confusion matrix are the truth, columns the answers; with more than
+    `MATRIX_CLASSES` classes it is left empty.
     """
     answers = probabilities.argmax(axis=1)
     numbers = list(range(len(classes)))
@@ -40,7 +44,9 @@ def measure(probabilities: Floats, truth: Ints, classes: Sequence[str]) -> dict[
             }
             for i, label in enumerate(classes)
         },
-        "confusion": confusion_matrix(truth, answers, labels=numbers).tolist(),
+        "confusion": confusion_matrix(truth, answers, labels=numbers).tolist()
+        if len(classes) <= MATRIX_CLASSES
+        else [],
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ml.card import Card
 from ml.engine import Engine, Floats, OnnxEngine
-from ml.image import MAX_PIXELS, Facts, decode
+from ml.image import MAX_PIXELS, Facts, decode, read
 from ml.preprocessing import Box, boxes, network_input
 from ml.probability import probabilities
 
@@ -67,7 +67,7 @@ class Predictor:
         Raises:
             ImageError: one of its kinds, where the bytes are no photo that can be used.
         """
-        data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+        data = photo if isinstance(photo, bytes) else read(Path(photo))
         started = perf_counter()
         decoded = decode(data, self.max_pixels)
         pixels = network_input(decoded.image, self.card.preprocessing)  # (V, 224, 224, 3)

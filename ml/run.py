@@ -11,11 +11,12 @@ from rich.console import Console
 from ml.card import Card
 from ml.checkpoint import load, parameters_of, replacing, save
 from ml.engine import Pixels
-from ml.errors import DataError
+from ml.errors import DataError, listing
 from ml.evaluate import show
 from ml.export import export, stamp
 from ml.folder import Folder, divide, scan
 from ml.image import decode
+from ml.inspection import warnings
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, Strategy, network_input
 from ml.served import settle, show_calibration, write_predictions
@@ -89,15 +90,19 @@ def _draw(output: Path) -> Path:
 
 
 def _check(folder: Folder, console: Console) -> None:
-    for split in ("validation", "test"):
-        unseen = set(folder.classes) - {sample.label for sample in folder.of(split)}
-        if folder.of(split) and unseen:
-            names = ", ".join(sorted(unseen))
-            console.print(f"No photos for {split} of: {names}.", style="yellow", markup=False)
+    """Say what to know of a folder, and refuse one that cannot be trained on."""
+    for warning in warnings(folder):
+        console.print(warning, style="yellow", markup=False, highlight=False)
+    if len(folder.classes) < 2:
+        raise DataError(
+            f"{folder.root} holds usable photos of {len(folder.classes)} classes"
+            f"{': ' * bool(folder.classes)}{listing(folder.classes)}, and at least 2 are needed: "
+            "make one folder per class with its photos inside."
+        )
     missing = set(folder.classes) - {sample.label for sample in folder.of("train")}
     if missing:
         raise DataError(
-            f"No photos are left to train {', '.join(sorted(missing))} on: "
+            f"No photos are left to train {listing(sorted(missing))} on: "
             "add some, or lower --test and --validation."
         )
 

@@ -1,12 +1,14 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from ml.errors import DataError
 from ml.evaluate import evaluate, show
 from ml.folder import Sample, scan
+from ml.metrics import measure
 from ml.predictor import Predictor
 
 
@@ -43,3 +45,15 @@ def test_strange_classes_and_empty_splits(drawn: Path, shipped: Predictor) -> No
         evaluate(shipped, [Sample(drawn, "Kite")])
     with pytest.raises(DataError, match="no photos in this split"):
         evaluate(shipped, [])
+
+
+def test_of_many_classes_the_weakest_are_shown() -> None:
+    classes = [f"[red]{number:03}" for number in range(200)]
+    chances = np.eye(200)
+    chances[7] = chances[8]
+    console = Console(record=True, width=120)
+    show(measure(chances, np.arange(200), classes), console)
+    text = console.export_text()
+    assert len(text.splitlines()) < 70
+    assert "50 weakest of 200" in text
+    assert "[red]007" in text

@@ -1,5 +1,8 @@
 import csv
+import json
+import os
 import shutil
+import time
 from collections import Counter
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from ml.card import Split
 from ml.errors import DataError
-from ml.folder import NO_CLASS, Folder, divide, pictures_of_no_class, scan
+from ml.folder import NO_CLASS, Folder, Sample, divide, pictures_of_no_class, scan
+from ml.image import read
 from tests.conftest import encoded, picture
 
 
@@ -130,13 +134,95 @@ def test_a_copy_of_a_test_photo_leaves_the_training_set(drawn: Path, tmp_path: P
     assert len(folder.of("test")) == 30
 
 
-@pytest.mark.parametrize("classes", [0, 1])
-def test_too_few_classes(tmp_path: Path, classes: int) -> None:
-    for number in range(classes):
-        (tmp_path / f"class {number}").mkdir()
-        (tmp_path / f"class {number}" / "photo.png").write_bytes(encoded(picture(), "PNG"))
-    with pytest.raises(DataError, match=f"{classes} classes"):
-        scan(tmp_path)
+def test_a_class_without_a_photo_is_named(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    (root / "empty").mkdir()
+    (root / "web pages").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (root / "web pages" / name).write_text("<!doctype html>")
+    folder = scan(root)
+    assert len(folder.classes) == 4
+    assert set(folder.classes_left_out) == {"empty", "web pages"}
+    assert folder.classes_left_out["empty"] == "there is no file in its folder."
+    assert "none of its 2 files can be used" in folder.classes_left_out["web pages"]
+    assert folder.summary()["classes_left_out"] == folder.classes_left_out
+
+
+def test_a_class_with_one_photo_is_trained_on(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    for path in sorted((root / "Winged Drones").iterdir())[1:]:
+        path.unlink()
+    for seed in range(4):
+        folder = divide(scan(root), Split(seed=seed))
+        assert [s.split for s in folder.samples if s.label == "Winged Drones"] == ["train"]
+
+
+def test_names_that_are_hard_on_machines(drawn: Path, tmp_path: Path) -> None:
+    names = ("1 first", "🪁 kite", '<b>bold & "quoted"', "[red]x")
+    for name, source in zip(names, sorted(p for p in drawn.iterdir() if p.is_dir()), strict=True):
+        shutil.copytree(source, tmp_path / name)
+    folder = divide(scan(tmp_path), Split())
+    assert folder.classes == tuple(sorted(names))
+    assert json.loads(json.dumps(folder.summary()))["counts"]["test"]["🪁 kite"] == 3
+
+
+def test_links_pipes_and_what_has_gone_are_named(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    (root / "loop").symlink_to("..")
+    birds = root / "Flying Birds"
+    (birds / "up").symlink_to("..")
+    (birds / "self.jpg").symlink_to("self.jpg")
+    (birds / "dangling.jpg").symlink_to("nowhere")
+    os.mkfifo(birds / "pipe")
+    gone = sorted(birds.glob("*0001.jpg"))[0]
+
+    def vanishing(path: Path) -> bytes:
+        if path == gone:
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr("ml.folder.read", vanishing)
+    folder = scan(root)
+    reasons = {dropped.path.name: dropped.reason for dropped in folder.dropped}
+    assert set(reasons) == {"loop", "up", "self.jpg", "dangling.jpg", "pipe", gone.name}
+    assert "link" in reasons["loop"]
+    assert "link" in reasons["up"]
+    assert "symbolic links" in reasons["self.jpg"]
+    assert "No such file" in reasons["dangling.jpg"]
+    assert "pipe" in reasons["pipe"]
+    assert "No such file" in reasons[gone.name]
+    assert len(folder.samples) == 39
+
+
+def test_names_not_in_utf_8(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    odd = os.fsencode(root / "Flying Birds") + b"/caf\xe9.jpg"
+    Path(os.fsdecode(odd)).write_bytes(b"x")
+    assert "UTF-8" in scan(root).dropped[0].reason
+    Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9")).mkdir()
+    with pytest.raises(DataError, match="UTF-8"):
+        scan(root)
+
+
+def test_ten_thousand_classes_are_dealt_out_at_once(tmp_path: Path) -> None:
+    samples = tuple(
+        Sample(tmp_path / f"{label}" / f"{i}.jpg", f"{label:05}", group=f"{label}/{i}")
+        for label in range(10_000)
+        for i in range(5)
+    )
+    labels = tuple(f"{label:05}" for label in range(10_000))
+    started = time.perf_counter()
+    folder = divide(Folder(tmp_path, labels, samples, (), ()), Split())
+    assert time.perf_counter() - started < 30  # one pass a class would take minutes
+    counts = Counter((sample.label, sample.split) for sample in folder.samples)
+    assert {counts[label, "test"] for label in labels} <= {1, 2}
+    assert all(counts[label, "train"] >= 2 for label in labels)
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
+import csv
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from typer.testing import CliRunner, Result
 from ml.__main__ import cli
 from ml.predictor import SHIPPED_MODEL
 
+ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["train", "evaluate", "calibrate", "predict", "export", "synthesize", "inspect"]
 
 
@@ -21,18 +26,64 @@ def test_every_command_has_help(command: str) -> None:
     result = call(command, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.output
+    assert f"python -m ml {command} " in result.output  # an example, beside the usage
 
 
 def test_predict_goes_on_past_bad_files(photo: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo)
     (tmp_path / "b.jpg").write_text("no photo")
     (tmp_path / "c.jpg").write_bytes(photo)
-    result = call("predict", tmp_path, tmp_path / "missing.jpg")
+    result = call("predict", tmp_path, tmp_path / "missing.jpg", "--format", "csv")
     assert result.exit_code == 1
-    assert [line.split("\t")[0][-5:] for line in result.stdout.splitlines()] == ["a.jpg", "c.jpg"]
-    assert "b.jpg\tThis file is no image" in result.stderr
-    assert "missing.jpg\tNo such file" in result.stderr
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert [row["file"][-5:] for row in rows] == ["a.jpg", "b.jpg", "c.jpg", "g.jpg"]
+    assert "b.jpg: This file is no image" in result.stderr
+    assert "missing.jpg: There is no such file" in result.stderr
+    assert "No answer for 2 files" in result.stderr
     assert call("predict", tmp_path / "a.jpg").exit_code == 0
+
+
+def test_predict_takes_patterns(photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    for name in ("a.jpg", "deep/b.jpg", "deep/er/c.jpg", "deep/d.txt"):
+        (tmp_path / name).write_bytes(photo)
+    result = call("predict", f"{tmp_path}/**/*.jpg", "--format", "jsonl")
+    assert result.exit_code == 0
+    files = [json.loads(line)["file"][-5:] for line in result.stdout.splitlines()]
+    assert files == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("format", ["table", "csv", "jsonl"])
+def test_a_reader_that_has_enough_ends_it_quietly(
+    photo: bytes, tmp_path: Path, format: str
+) -> None:
+    for number in range(60):
+        (tmp_path / f"{number:02} {'long name ' * 15}.jpg").write_bytes(photo)
+    (tmp_path / "caf\udce9.jpg").write_bytes(photo)  # not in UTF-8
+    command = f"{sys.executable} -m ml predict '{tmp_path}' --format {format} | head -1 | wc -l"
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
+    run = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
+    assert run.stdout.strip() == "1"
+    assert run.stderr == ""
+
+
+def test_names_not_in_utf_8_come_out_as_they_are(photo: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9.jpg"
+    path.write_bytes(photo)
+    for format in ("table", "csv", "jsonl"):
+        command = [sys.executable, "-m", "ml", "predict", str(tmp_path), "--format", format]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        assert b"caf\\udce9.jpg" in run.stdout or os.fsencode(path) in run.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["predict"], ["predict", "x.jpg", "--format", "xml"], ["unknown"], ["train", "--epochs", "0"]],
+)
+def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+    assert call(*arguments).exit_code == 2
 
 
 def test_evaluate_writes_json(drawn: Path, tmp_path: Path) -> None:
@@ -65,7 +116,7 @@ def test_calibrate_rewrites_the_card(drawn: Path, tmp_path: Path) -> None:
     result = call("calibrate", model, drawn, "--precision", 0.8)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Calibrated: temperature")
-    card = json.loads(call("inspect", model).stdout)
+    card = json.loads(call("inspect", model, "--json").stdout)
     assert card["temperature"] != 1
     assert card["scores"]["calibration"]["precision"] == 0.8
 
@@ -81,14 +132,17 @@ def test_views_can_be_tried(drawn: Path, tmp_path: Path) -> None:
 
 def test_synthesize_then_inspect(tmp_path: Path) -> None:
     assert call("synthesize", tmp_path / "set", "--images-per-class", 2).exit_code == 0
-    summary = json.loads(call("inspect", tmp_path / "set").stdout)
+    summary = json.loads(call("inspect", tmp_path / "set", "--json").stdout)
     assert len(summary["files"]) == 8
+    assert "8 photos of 4 classes" in call("inspect", tmp_path / "set").stdout
 
 
 def test_inspect_models() -> None:
-    onnx = json.loads(call("inspect", SHIPPED_MODEL).stdout)
-    assert onnx == json.loads(call("inspect", SHIPPED_MODEL.with_suffix(".safetensors")).stdout)
+    onnx = json.loads(call("inspect", SHIPPED_MODEL, "--json").stdout)
+    safetensors = call("inspect", SHIPPED_MODEL.with_suffix(".safetensors"), "--json")
+    assert onnx == json.loads(safetensors.stdout)
     assert "Flying Birds" in onnx["classes"]
+    assert onnx["version"] in call("inspect", SHIPPED_MODEL).stdout
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,15 @@ def test_a_class_nobody_saw_counts_as_zero() -> None:
     assert scores["classes"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "photos": 0}
 
 
+def test_no_matrix_of_thousands_of_classes() -> None:
+    classes = [f"{number}" for number in range(10_000)]
+    chances = np.full((3, 10_000), 1e-4)
+    scores = measure(chances, np.array([0, 5, 9_999]), classes)
+    assert scores["confusion"] == []
+    assert scores["accuracy"] == pytest.approx(1 / 3)
+    assert scores["classes"]["0"]["recall"] == 1
+
+
 def test_calibration_error() -> None:
     sure = np.array([[1.0, 0.0]] * 4)
     assert calibration_error(sure, np.array([0, 0, 0, 0])) == 0

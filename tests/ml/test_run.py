@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,35 @@ def test_strategy_follows_the_sizes(drawn: Path) -> None:
 def test_a_class_without_training_photos_is_named(drawn: Path, tmp_path: Path) -> None:
     config = Config(data=drawn, output=tmp_path, split=Split(test=0.99, validation=0.99))
     with pytest.raises(DataError, match="left to train"):
+        run(config, Console(quiet=True))
+
+
+def test_hard_classes_train(drawn: Path, tmp_path: Path) -> None:
+    """One photo, no photo, none that can be used; names that are hard on markup and files."""
+    data, screen = tmp_path / "data", StringIO()
+    for name, source in (("🪁 kite", "Flying Birds"), ("[bold]1st", "Winged Drones")):
+        shutil.copytree(drawn / source, data / name)
+    for name in ("one", "empty", "broken"):
+        (data / name).mkdir()
+    photo = sorted((drawn / "Large QuadCopters").iterdir())[0]
+    shutil.copy(photo, data / "one")
+    (data / "broken" / "page.jpg").write_text("<!doctype html>")
+    config = Config(data=data, output=tmp_path / "run", epochs=1, batch=8, workers=0)
+    model = run(config, Console(file=screen, width=200))
+    assert Predictor(model).card.classes == ("[bold]1st", "one", "🪁 kite")
+    for said in ("broken, none of its 1 files", "empty, there is no", "test of: one", "[bold]1st"):
+        assert said in screen.getvalue(), said
+    counts = read(tmp_path / "run" / "data.json")["counts"]
+    assert [counts[split]["one"] for split in ("train", "validation", "test")] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+def test_too_few_classes(drawn: Path, tmp_path: Path, classes: int) -> None:
+    (tmp_path / "data" / "empty").mkdir(parents=True)
+    for name in ("Flying Birds",)[:classes]:
+        shutil.copytree(drawn / name, tmp_path / "data" / name)
+    config = Config(data=tmp_path / "data", output=tmp_path / "run")
+    with pytest.raises(DataError, match=f"{classes} classes.* at least 2"):
         run(config, Console(quiet=True))
 
 

@@ -1,0 +1,52 @@
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import ml.cpus
+from ml.cpus import on_all_cpus, usable_cpus
+
+
+def test_at_least_one_cpu() -> None:
+    assert usable_cpus() >= 1
+
+
+def test_results_come_in_order_while_few_items_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ml.cpus, "usable_cpus", lambda: 3)
+    taken = 0
+
+    def count() -> Iterator[int]:
+        nonlocal taken
+        for number in range(100_000):
+            taken += 1
+            yield number
+
+    def slow_if_even(number: int) -> int:
+        time.sleep(0.002 * (number % 2 == 0))
+        return -number
+
+    results = on_all_cpus(slow_if_even, count())
+    for number in range(200):
+        assert next(results) == -number
+        assert taken <= number + 3 * 4
+
+
+def test_a_result_does_not_wait_for_later_ones() -> None:
+    release = threading.Event()
+
+    def wait_unless_first(number: int) -> int:
+        assert number == 0 or release.wait(20)
+        return number
+
+    results = on_all_cpus(wait_unless_first, range(5))
+    assert next(results) == 0  # with all others still under way
+    release.set()
+    assert list(results) == [1, 2, 3, 4]
+
+
+def test_an_error_comes_out_where_its_item_stands() -> None:
+    results = on_all_cpus(lambda number: 1 // number, [1, 1, 0, 1])
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
