@@ -6,7 +6,6 @@ Guo et al. 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/a
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
@@ -37,9 +36,8 @@ def fit(logits: Floats, truth: Ints, precision: float = 0.99) -> Calibration:
         precision: the share of accepted answers that shall be right, below 1.
     """
     temperature = fit_temperature(logits, truth)
-    chances = probabilities(logits, temperature)  # (N, C)
-    right = chances.argmax(axis=1) == truth
-    threshold = choose_threshold(chances.max(axis=1), right, precision)
+    confidence = probabilities(logits, temperature).max(axis=1)  # (N,)
+    threshold = choose_threshold(confidence, precision)
     return Calibration(temperature, threshold - ROUNDING)
 
 
@@ -63,22 +61,18 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
-def choose_threshold(confidence: Floats, right: npt.NDArray[np.bool_], precision: float) -> float:
-    """Return the lowest confidence at and above which enough answers are right.
+def choose_threshold(confidence: Floats, precision: float) -> float:
+    """Return the lowest confidence at and above which the mean confidence is `precision`.
 
-    Enough by count, and by the mean of the calibrated confidences too: a hundred answers
-    without a mistake say little about one mistake in a hundred, and the confidences say more.
-    Where there is no such confidence it is `precision` itself.
+    A calibrated confidence says how often such an answer is right, so this many of the accepted
+    are. Counting the right ones instead follows chance: one wrong label among the surest answers
+    of a hundred photos would shut the door on most.
 
     Args:
         confidence: (N,), calibrated.
-        right: (N,), whether each answer is right.
-        precision: the share that is enough.
+        precision: also what is returned where no confidence is that high.
     """
-    order = np.argsort(-confidence)
-    confidence, right = confidence[order], right[order]
-    accepted = np.arange(1, len(order) + 1)
-    enough = np.cumsum(confidence) >= precision * accepted
-    enough &= np.cumsum(right) >= precision * accepted
-    enough &= np.append(confidence[1:] < confidence[:-1], True)  # equals are accepted together
-    return float(confidence[enough][-1]) if enough.any() else precision
+    falling = np.sort(confidence)[::-1]
+    enough = np.cumsum(falling) >= precision * np.arange(1, len(falling) + 1)
+    enough &= np.append(falling[1:] < falling[:-1], True)  # equals are accepted together
+    return float(falling[enough][-1]) if enough.any() else precision

@@ -70,14 +70,21 @@ def test_the_threshold_is_what_trying_them_all_finds() -> None:
     for seed in range(50):
         random = np.random.default_rng(seed)
         confidence = random.beta(4, 0.5, 80).round(2)  # rounded: some are equal
-        right = random.random(80) < confidence
-        enough = [
-            level
-            for level in confidence
-            if right[confidence >= level].mean() >= 0.9501
-            and confidence[confidence >= level].mean() >= 0.9501
-        ]
-        assert choose_threshold(confidence, right, 0.9501) == min(enough, default=0.9501)
+        enough = [level for level in confidence if confidence[confidence >= level].mean() >= 0.9501]
+        assert choose_threshold(confidence, 0.9501) == min(enough)
+    assert choose_threshold(np.array([0.5, 0.6]), 0.9) == 0.9
+
+
+def test_one_wrong_label_shuts_no_door() -> None:
+    logits, truth = drawn_from(0.5, 150)
+    surest = probabilities(logits).max(axis=1).argmax()
+    wrong = np.where(np.arange(150) == surest, (truth + 1) % 4, truth)
+    confidences = [
+        probabilities(logits, fitted.temperature).max(axis=1) >= fitted.threshold
+        for fitted in (fit(logits, truth), fit(logits, wrong))
+    ]
+    without, with_it = (accepted.mean() for accepted in confidences)
+    assert with_it > without / 2 > 0.2
 
 
 def test_the_stated_precision_holds_on_unseen_photos() -> None:
