@@ -161,6 +161,14 @@ def export(
 
 
 @command
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write a run's report anew from what its folder holds."""
+    from ml.report import report
+
+    console.print(f"{report(run)}", markup=False, soft_wrap=True)
+
+
+@command
 def synthesize(
     folder: Annotated[Path, typer.Argument(help="Where to draw.")],
     images_per_class: Annotated[int, typer.Option(min=1)] = 100,

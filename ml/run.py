@@ -18,6 +18,7 @@ from ml.folder import Folder, divide, scan
 from ml.image import decode
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, Strategy, network_input
+from ml.report import report
 from ml.synthesize import synthesize
 from ml.trainer import Config, Trainer, Wanted
 
@@ -72,6 +73,7 @@ def _finish(output: Path, folder: Folder, console: Console) -> Path:
     card = card.model_copy(update={"scores": card.scores | kept})
     save(output / "model.safetensors", parameters_of(network), card)
     stamp(model, card)
+    console.print(f"Look at it: {report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
     return model
 
