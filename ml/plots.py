@@ -20,7 +20,7 @@ MOST_CLASSES = 8
 """Curves in one plot; of more classes those with the lowest F1 are drawn."""
 MOST_CELLS = 25
 """Rows of a confusion matrix; of more classes those with the most mistakes are drawn."""
-WIDTH = 4.4  # inches; at a phone's width the letters are still large enough
+WIDE, NARROW = 4.7, 3.6  # inches: two and three side by side on the page, letters alike
 INK = "#010203"  # becomes `currentColor`
 COLOURS = ["#2f81f7", "#e5534b", "#2da44e", "#bf8700", "#a371f7", "#d4609e", "#1b9aaa", "#8a8f98"]
 FADE = LinearSegmentedColormap.from_list("fade", ["#2f81f700", "#2f81f7a0"])
@@ -50,7 +50,7 @@ SPLITS = {"train": "-", "validation": "--", "test": "-"}
 def progress(history: History, figure: str, best: int | None) -> str:
     """Accuracy or loss of every split against the epoch, as SVG."""
     with rc_context(STYLE):
-        drawing = Figure((WIDTH, 3.0), layout="constrained")
+        drawing = Figure((NARROW, 2.6), layout="constrained")
         axes = drawing.subplots()
         for split, dashes in SPLITS.items():
             if f"{split}_{figure}" in history:
@@ -65,18 +65,18 @@ def progress(history: History, figure: str, best: int | None) -> str:
 def learning_rate(history: History) -> str:
     """The learning rate at the end of each epoch, as SVG."""
     with rc_context(STYLE):
-        drawing = Figure((WIDTH, 3.0), layout="constrained")
+        drawing = Figure((NARROW, 2.6), layout="constrained")
         axes = drawing.subplots()
         axes.plot(history["epoch"], history["learning_rate"], marker="o")
         _epochs(axes, history, None)
-        axes.set_ylabel("learning rate of the head")
+        axes.set_ylabel("learning rate")
         return _svg(drawing, "learning-rate")
 
 
 def by_class(history: History, split: str, classes: Sequence[str], best: int | None) -> str:
     """Precision, recall and F1 of each class against the epoch, as SVG."""
     with rc_context(STYLE):
-        drawing = Figure((WIDTH, 5.9), layout="constrained")
+        drawing = Figure((WIDE, 5.8), layout="constrained")
         panels = drawing.subplots(3, sharex=True, sharey=True)
         lines = []
         for axes, figure in zip(panels, ("precision", "recall", "f1"), strict=True):
@@ -99,7 +99,7 @@ def confusion(
     matrix = np.array(counts, dtype=float)
     rows = matrix / np.maximum(np.array(totals), 1)[:, None]
     with rc_context(STYLE | {"axes.grid": False}):
-        drawing = Figure((WIDTH, 4.2), layout="constrained")
+        drawing = Figure((WIDE, 4.2), layout="constrained")
         axes = drawing.subplots()
         # The shade is the share in both, or the largest class would be all there is to see.
         display = ConfusionMatrixDisplay(rows, display_labels=[_short(name) for name in classes])
@@ -130,7 +130,7 @@ def reliability(answers: Answers, bins: int = 15) -> str:
     confidence = [answers.confidence[group].mean() for group in groups]
     accuracy = [answers.right[group].mean() for group in groups]
     with rc_context(STYLE):
-        drawing = Figure((WIDTH, 3.2), layout="constrained")
+        drawing = Figure((NARROW, 2.8), layout="constrained")
         axes = drawing.subplots()
         axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.5, marker="", label="perfect")
         axes.plot(confidence, accuracy, marker="", alpha=0.6)
@@ -144,7 +144,7 @@ def reliability(answers: Answers, bins: int = 15) -> str:
 def confidences(answers: Answers, threshold: float) -> str:
     """How sure the right and the wrong answers are, as SVG."""
     with rc_context(STYLE):
-        drawing = Figure((WIDTH, 3.2), layout="constrained")
+        drawing = Figure((NARROW, 2.8), layout="constrained")
         axes = drawing.subplots()
         parts = [answers.confidence[answers.right], answers.confidence[~answers.right]]
         edges = [step / 20 for step in range(21)]
@@ -164,7 +164,7 @@ def coverage(answers: Answers) -> str:
     kept = np.arange(1, len(order) + 1)
     accuracy = np.cumsum(answers.right[order]) / kept
     with rc_context(STYLE):
-        drawing = Figure((WIDTH, 3.2), layout="constrained")
+        drawing = Figure((NARROW, 2.8), layout="constrained")
         axes = drawing.subplots()
         axes.plot(kept / len(order), accuracy, marker="")
         count = int(answers.accepted.sum())
@@ -172,7 +172,7 @@ def coverage(answers: Answers) -> str:
             share = answers.right[answers.accepted].mean()
             axes.plot(count / len(order), share, "o", color=COLOURS[1], ms=7, label="threshold")
             axes.legend(loc="lower left")
-        axes.set(xlabel="coverage: share of photos answered", ylabel="accuracy of those answers")
+        axes.set(xlabel="coverage (share answered)", ylabel="accuracy of these")
         axes.set_xlim(0, 1.02)
         return _svg(drawing, "coverage")
 

@@ -137,7 +137,9 @@ def _last(record: Record, figure: str) -> str:
     """What a curve ends with, in words."""
     shown_as = "{} {:.1%}" if figure == "accuracy" else "{} {:.3f}"
     return ", ".join(
-        shown_as.format(split, record.history[f"{split}_{figure}"][-1]).replace("%", " %")
+        shown_as.format(split, record.history[f"{split}_{figure}"][-1]).replace(
+            "%", "\N{NO-BREAK SPACE}%"
+        )
         for split in plots.SPLITS
         if f"{split}_{figure}" in record.history
     )
@@ -197,7 +199,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
     environment.filters["duration"] = _duration
     return environment
 
@@ -205,8 +207,9 @@ def _environment() -> Environment:
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "min"), (rest, "s"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number) or "0 s"
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    said = [f"{number}\N{NO-BREAK SPACE}{unit}" for number, unit in parts if number]
+    return " ".join(said[:2]) or "under a second"
 
 
 def _inline(svg: str) -> str:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 from ml.__main__ import cli
 from ml.predictor import SHIPPED_MODEL
 
-COMMANDS = ["train", "evaluate", "predict", "export", "synthesize", "inspect"]
+COMMANDS = ["train", "evaluate", "predict", "export", "report", "synthesize", "inspect"]
 
 
 def call(*arguments: object) -> Result:
@@ -57,6 +57,12 @@ def test_synthesize_then_inspect(tmp_path: Path) -> None:
     assert call("synthesize", tmp_path / "set", "--images-per-class", 2).exit_code == 0
     summary = json.loads(call("inspect", tmp_path / "set").stdout)
     assert len(summary["files"]) == 8
+
+
+def test_report_of_no_run(tmp_path: Path) -> None:
+    result = call("report", tmp_path)
+    assert result.exit_code == 1
+    assert "is no run folder" in result.stderr.replace("\n", " ")
 
 
 def test_inspect_models() -> None:
