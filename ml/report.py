@@ -4,6 +4,7 @@ It is made of the run folder's files, the model among them, and of the photos wh
 are; what is missing is said on the page. It loads nothing from elsewhere and runs no script.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,13 @@ def report(run: Path) -> Path:
 def _model(run: Path) -> tuple[Predictor | None, Network | None, Card | None]:
     """The model that is served, its network and its card: as much of them as there is."""
     predictor, network, card = None, None, None
-    for name in ("model.safetensors", "best.safetensors"):
-        if network is None and (run / name).is_file():
+    for name in ("best.safetensors", "model.safetensors"):  # the second one knows its scores
+        with suppress(ModelError):
             network, card = load(run / name)
-    try:
+    with suppress(ModelError):
         predictor = Predictor(run / "model.onnx")
-    except ModelError:
-        return None, network, card
-    return predictor, network, predictor.card
+        card = predictor.card
+    return predictor, network, card
 
 
 def _same(predictor: Predictor | None, answers: Answers) -> Predictor | None:

@@ -172,6 +172,8 @@ def test_settings_and_data_are_enough_and_what_is_missing_is_said(again: Path) -
     for path in again.iterdir():
         if path.name not in ("config.json", "data.json"):
             path.unlink()
+    for name in ("model.onnx", "best.safetensors"):
+        (again / name).write_bytes(b"damaged" * 20)
     report(again)
     text = words(again)
     assert "There is no predictions.csv with test photos" in text
