@@ -63,6 +63,17 @@ def train(
     views: Annotated[
         int, typer.Option(help="Grid of crops a side when serving.", min=1, max=5)
     ] = 1,
+    size: Annotated[
+        int, typer.Option(help="Side of the network's input, in pixels.", min=32, max=1024)
+    ] = 224,
+    augment: Annotated[
+        Literal["full", "crops"], typer.Option(help="How photos are varied.")
+    ] = "full",
+    mixup: Annotated[float, typer.Option(help="How much photos blend.", min=0)] = 0.2,
+    label_smoothing: Annotated[float, typer.Option(min=0, max=0.5)] = 0.1,
+    averaged_epochs: Annotated[
+        float, typer.Option(help="Epochs that parameters are averaged over (EMA).", min=0)
+    ] = 2.0,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     batch: Annotated[int, typer.Option(min=2)] = 32,
     seed: Annotated[int, typer.Option()] = 0,
@@ -72,6 +83,9 @@ def train(
     validation: Annotated[
         float, typer.Option(help="Share of the rest that selects.", min=0, max=0.99)
     ] = 0.15,
+    precision: Annotated[
+        float, typer.Option(help="Share of accepted answers to be right.", min=0.5, max=0.9999)
+    ] = 0.99,
     network: Annotated[
         Literal["skyspotter", "plain"],
         typer.Option(help="plain is MobileNetV2 with a linear head, to compare with."),
@@ -79,6 +93,12 @@ def train(
     freeze: Annotated[
         int, typer.Option(help="First stages, of 19, to leave as they are.", min=0, max=19)
     ] = 4,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A model.onnx of the same classes to learn from as well.")
+    ] = None,
+    others: Annotated[
+        Path | None, typer.Option(help="Pictures of none of the classes, to learn to refuse.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that load photos.", min=0)] = 1,
 ) -> None:
     """Train on a folder of labelled photos and write a run folder with a model to serve."""
@@ -91,11 +111,19 @@ def train(
         initial=initial,
         strategy=strategy,
         views=views,
+        size=size,
+        augment=augment,
+        mixup=mixup,
+        label_smoothing=label_smoothing,
+        averaged_epochs=averaged_epochs,
         epochs=epochs,
         batch=batch,
         split=Split(seed=seed, test=test, validation=validation),
+        precision=precision,
         network=network,
         freeze=freeze,
+        teacher=teacher,
+        others=others,
         workers=workers,
     )
     run(config, console)
@@ -110,6 +138,9 @@ def evaluate(
     ] = "test",
     by: Annotated[str, typer.Option(help="A column of index.csv to report by.")] = "",
     views: Annotated[int | None, typer.Option(help="Crops a side.", min=1, max=5)] = None,
+    others: Annotated[
+        Path | None, typer.Option(help="Photos of none of the classes, to be refused.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
 ) -> None:
     """Measure a model file on an image folder, through the path that serves.
@@ -117,16 +148,36 @@ def evaluate(
     A folder without a split of its own is dealt out as it was when the model was trained.
     """
     from ml.evaluate import evaluate, show
-    from ml.folder import divide, scan
+    from ml.folder import divide, pictures_of_no_class, scan
 
     predictor = Predictor(model)
     if views is not None:
         predictor.engine.card = predictor.card.with_views(views)
     folder = divide(scan(data), predictor.card.split)
-    scores = evaluate(predictor, folder.of(split), by)
+    strangers = pictures_of_no_class(others) if others is not None else []
+    scores = evaluate(predictor, folder.of(split), by, strangers)
     show(scores, console)
     if json_file is not None:
         json_file.write_text(json.dumps(scores, indent=2), encoding="utf-8")
+
+
+@command
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="A model.onnx; its card is rewritten.")],
+    data: Annotated[Path, typer.Argument(help="An image folder.")],
+    precision: Annotated[
+        float, typer.Option(help="Share of accepted answers to be right.", min=0.5, max=0.9999)
+    ] = 0.99,
+) -> None:
+    """Fit a model's temperature and threshold again, on a folder's validation photos.
+
+    A folder without a split of its own is dealt out as it was when the model was trained.
+    """
+    from ml.folder import divide, scan
+    from ml.served import recalibrate, show_calibration
+
+    folder = divide(scan(data), Predictor(model).card.split)
+    show_calibration(recalibrate(model, folder, precision), console)
 
 
 @command
@@ -173,12 +224,17 @@ def synthesize(
     folder: Annotated[Path, typer.Argument(help="Where to draw.")],
     images_per_class: Annotated[int, typer.Option(min=1)] = 100,
     seed: Annotated[int, typer.Option()] = 0,
+    others: Annotated[
+        bool, typer.Option("--others", help="Draw pictures of none of the classes instead.")
+    ] = False,
 ) -> None:
-    """Draw a small set of pictures of the four classes."""
+    """Draw a small set of pictures of the four classes, or of none of them."""
     from ml.synthesize import synthesize
+    from ml.synthesize_others import synthesize_others
 
-    synthesize(folder, images_per_class, seed)
-    console.print(f"{folder}: {images_per_class} pictures of each class.")
+    draw = synthesize_others if others else synthesize
+    draw(folder, images_per_class, seed)
+    console.print(f"{folder}: {images_per_class} pictures of each {'kind' if others else 'class'}.")
 
 
 @command

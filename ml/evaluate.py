@@ -9,19 +9,28 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from ml.card import Card
 from ml.cpus import usable_cpus
 from ml.errors import DataError
 from ml.folder import Sample
-from ml.metrics import measure
+from ml.metrics import Floats, Ints, calibration_error, measure
 from ml.predictor import Predictor
+from ml.probability import probabilities
+from ml.refusal import refusal
 
 
-def evaluate(predictor: Predictor, samples: Sequence[Sample], by: str = "") -> dict[str, Any]:
+def evaluate(
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    by: str = "",
+    others: Sequence[Sample] = (),
+) -> dict[str, Any]:
     """Predict every photo and count.
 
     Args:
         samples: photos whose labels are among the model's classes.
         by: a column of the folder's `index.csv` to report the accuracy by as well.
+        others: photos of none of the classes, to see how many are refused.
 
     Raises:
         DataError: where there is nothing to measure, or a class the model does not know.
@@ -35,28 +44,46 @@ def evaluate(predictor: Predictor, samples: Sequence[Sample], by: str = "") -> d
         )
     if not samples:
         raise DataError("There are no photos in this split: choose another with --split.")
+    logits = logits_of(predictor, samples)
+    scores = score(predictor.card, samples, logits, by)
+    if others:
+        scores["others"] = refusal(predictor.card, logits, logits_of(predictor, others))
+    return scores
+
+
+def logits_of(predictor: Predictor, samples: Sequence[Sample]) -> Floats:
+    """Predict every photo, on all cores: float64 (N, C), in the order of `samples`."""
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        predictions = list(
-            track(
-                pool.map(lambda sample: predictor.predict(sample.path), samples),
-                "Predicting",
-                total=len(samples),
-                console=Console(stderr=True),
-                transient=True,
-            )
+        logits = track(
+            pool.map(lambda sample: predictor.predict(sample.path).logits, samples),
+            "Predicting",
+            total=len(samples),
+            console=Console(stderr=True),
+            transient=True,
         )
-    answers = np.array([list(prediction.probabilities.values()) for prediction in predictions])
-    truth = np.array([classes.index(sample.label) for sample in samples])
-    right = answers.argmax(axis=1) == truth
-    accepted = np.array([prediction.accepted for prediction in predictions])
-    return measure(answers, truth, classes) | {
+        return np.array(list(logits), dtype=np.float64)
+
+
+def truth_of(card: Card, samples: Sequence[Sample]) -> Ints:
+    """Return the true classes as indices into the model's, (N,)."""
+    number = {label: i for i, label in enumerate(card.classes)}
+    return np.array([number[sample.label] for sample in samples])
+
+
+def score(card: Card, samples: Sequence[Sample], logits: Floats, by: str = "") -> dict[str, Any]:
+    """Count what answers (N, C) are worth under a card's temperature and threshold."""
+    answers, truth = probabilities(logits, card.temperature), truth_of(card, samples)
+    labels = answers.argmax(axis=1)
+    right, accepted = labels == truth, answers.max(axis=1) >= card.threshold
+    return measure(answers, truth, card.classes) | {
+        "calibration_error_before": calibration_error(probabilities(logits), truth),
         "coverage": float(accepted.mean()),
         "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
         "by": _by(samples, right, by) if by else {},
         "wrong": [
-            {"file": f"{sample.label}/{sample.path.name}", "answer": prediction.label}
-            for sample, prediction in zip(samples, predictions, strict=True)
-            if sample.label != prediction.label
+            {"file": f"{sample.label}/{sample.path.name}", "answer": card.classes[label]}
+            for sample, label in zip(samples, labels, strict=True)
+            if sample.label != card.classes[label]
         ],
     }
 
@@ -73,12 +100,24 @@ def _by(samples: Sequence[Sample], right: np.ndarray[Any, Any], column: str) -> 
 
 
 def show(scores: dict[str, Any], console: Console) -> None:
-    """Print what `evaluate` or `measure` counted as tables."""
+    """Print what `evaluate` counted as tables."""
     console.print(
         f"{scores['accuracy']:.2%} of {scores['photos']} photos right; "
-        f"loss {scores['loss']:.3f}, calibration error {scores['calibration_error']:.3f}"
-        + (f", coverage {scores['coverage']:.1%}" if "coverage" in scores else "")
+        f"loss {scores['loss']:.3f}, calibration error {scores['calibration_error']:.3f} "
+        f"({scores['calibration_error_before']:.3f} at temperature 1)"
     )
+    right = scores["accepted_accuracy"]
+    console.print(
+        f"{scores['coverage']:.1%} of the answers accepted"
+        + ("" if right is None else f", {right:.2%} of them right")
+    )
+    if "others" in scores:
+        others = scores["others"]
+        areas = ", ".join(f"{name} {area:.3f}" for name, area in others["auroc"].items())
+        console.print(
+            f"{others['refused']:.1%} of {others['photos']} photos of none of the classes refused; "
+            f"area under the ROC curve by {areas.replace('_', ' ')}"
+        )
     for value, part in scores.get("by", {}).items():
         console.print(f"{value}: {part['accuracy']:.2%} of {part['photos']} photos")
     figures = Table("class", "precision", "recall", "F1", "photos")

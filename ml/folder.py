@@ -25,6 +25,7 @@ from ml.similarity import Fingerprint, Pair, fingerprint, similar_pairs
 
 Look = tuple[Fingerprint, tuple[int, int]] | str
 OWN_SPLITS = ("train", "test")
+NO_CLASS = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,20 @@ def scan(root: Path) -> Folder:
             if pair.first not in out and pair.second not in out
         ),
     )
+
+
+def pictures_of_no_class(root: Path) -> list[Sample]:
+    """Pictures that show none of the classes, from anywhere under a folder; what is none is not.
+
+    Raises:
+        DataError: where there is not one picture.
+    """
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    looks = zip(files, _look_at(files), strict=True)
+    samples = [Sample(file, NO_CLASS) for file, look in looks if not isinstance(look, str)]
+    if not samples:
+        raise DataError(f"There is no picture in {root}.")
+    return samples
 
 
 def divide(folder: Folder, split: Split) -> Folder:

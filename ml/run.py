@@ -12,15 +12,19 @@ from ml.card import Card
 from ml.checkpoint import load, parameters_of, replacing, save
 from ml.engine import Pixels
 from ml.errors import DataError
-from ml.evaluate import evaluate, show
+from ml.evaluate import show
 from ml.export import export, stamp
 from ml.folder import Folder, divide, scan
 from ml.image import decode
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, Strategy, network_input
 from ml.report import report
+from ml.served import settle, show_calibration, write_predictions
 from ml.synthesize import synthesize
 from ml.trainer import Config, Trainer, Wanted
+
+SHORTER_SIDE = 256 / 224
+"""Of the resized photo, in sides of the network's input: the usual one."""
 
 
 def run(config: Config, console: Console) -> Path:
@@ -39,9 +43,14 @@ def run(config: Config, console: Console) -> Path:
     )
     _write_json(config.output / "config.json", asdict(config) | {"strategy": strategy})
     _write_json(config.output / "data.json", folder.summary())
-    preprocessing = Preprocessing(strategy=strategy, views=config.views)
+    preprocessing = Preprocessing(
+        strategy=strategy,
+        size=config.size,
+        shorter_side=round(config.size * SHORTER_SIDE),
+        views=config.views,
+    )
     Trainer(config, folder, preprocessing, console).run()
-    return _finish(config.output, folder, console)
+    return _finish(config.output, folder, config.precision, console)
 
 
 def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
@@ -55,24 +64,21 @@ def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
     return "shorter-side", f"the photos' shorter sides run from {sides.min()} to {sides.max()}"
 
 
-def _finish(output: Path, folder: Folder, console: Console) -> Path:
-    """Export the best epoch, measure it as it will be served, and write the scores into it."""
+def _finish(output: Path, folder: Folder, precision: float, console: Console) -> Path:
+    """Export the best epoch, calibrate and measure it as it is served; write it all down."""
     model, best = output / "model.onnx", output / "best.safetensors"
     network, card = load(best)
     difference = export(best, model, _inputs(folder, card.preprocessing))
     console.print(f"{model}: agrees with PyTorch to {difference:.1e}.", markup=False)
-    predictor = Predictor(model)
-    scores: dict[str, Any] = {}
-    for split in ("validation", "test"):
-        if folder.of(split):
-            scores[split] = evaluate(predictor, folder.of(split))
-            console.print(f"[bold]{split}[/bold]")
-            show(scores[split], console)
-    _write_json(output / "metrics.json", scores)
-    kept = {name: {k: v for k, v in of.items() if k != "wrong"} for name, of in scores.items()}
-    card = card.model_copy(update={"scores": card.scores | kept})
-    save(output / "model.safetensors", parameters_of(network), card)
-    stamp(model, card)
+    settled = settle(Predictor(model), folder, precision)
+    for split in settled.logits:
+        console.print(f"[bold]{split}[/bold]")
+        show(settled.metrics[split], console)
+    show_calibration(settled, console)
+    _write_json(output / "metrics.json", settled.metrics)
+    write_predictions(output / "predictions.csv", folder, settled)
+    save(output / "model.safetensors", parameters_of(network), settled.card)
+    stamp(model, settled.card)
     console.print(f"Look at it: {report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
     return model

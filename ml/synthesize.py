@@ -56,7 +56,7 @@ def draw(label: str, rng: np.random.Generator) -> tuple[Image.Image, tuple[int, 
     """Draw one picture of class `label`; return it with the box of its object in pixels."""
     width, height = (int(side) for side in rng.integers(180, 421, size=2))
     # Skies are soft: half the size is enough for them and takes a quarter of the time.
-    picture = _sky(width // 2, height // 2, rng).resize((width, height))
+    picture = sky(width // 2, height // 2, rng).resize((width, height))
     flyer = _flyer(label, min(width, height) * rng.uniform(0.32, 0.62), rng)
     # Somewhere near the middle, as people aim: a view of the centre sees nearly all of it.
     reach = 0.9 * min(width, height)
@@ -66,10 +66,11 @@ def draw(label: str, rng: np.random.Generator) -> tuple[Image.Image, tuple[int, 
     box = (x, y, x + flyer.width, y + flyer.height)
     picture.paste(_lit(flyer, picture.crop(box), rng), (x, y), flyer)
     soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.9))))
-    return _image(soft + rng.standard_normal(soft.shape, np.float32) * rng.uniform(1, 5)), box
+    return to_image(soft + rng.standard_normal(soft.shape, np.float32) * rng.uniform(1, 5)), box
 
 
-def _sky(width: int, height: int, rng: np.random.Generator) -> Image.Image:
+def sky(width: int, height: int, rng: np.random.Generator) -> Image.Image:
+    """Draw a sky with some cloud in it, now and then over some ground."""
     zenith, horizon = rng.choice(np.stack((ZENITHS, HORIZONS), axis=1)) * rng.uniform(0.75, 1.08)
     tilt = np.linspace(-0.15, 0.15, width) * rng.uniform(-1, 1)
     depth = np.clip(np.linspace(0, 1, height)[:, None] + tilt, 0, 1)[..., None]
@@ -82,7 +83,7 @@ def _sky(width: int, height: int, rng: np.random.Generator) -> Image.Image:
     sky += (cloud - sky) * np.clip(cover, 0, 1)[..., None] * rng.uniform(0.3, 0.9)
     if rng.random() < 0.4:
         _raise_ground(sky, rng)
-    return _image(sky)
+    return to_image(sky)
 
 
 def _raise_ground(sky: Floats, rng: np.random.Generator) -> None:
@@ -110,10 +111,11 @@ def _lit(flyer: Image.Image, behind: Image.Image, rng: np.random.Generator) -> I
     colours = pixels[..., :3] * rng.uniform(0.7, 1.1)
     if (abs(colours[pixels[..., 3] > 200].mean(axis=1) - sky.mean()) < 40).mean() > 0.2:
         colours = colours * 0.55 + (0 if sky.mean() > 90 else 110)  # or it melts into its sky
-    return _image(colours + (sky - colours) * rng.uniform(0, 0.2))
+    return to_image(colours + (sky - colours) * rng.uniform(0, 0.2))
 
 
-def _image(pixels: Floats) -> Image.Image:
+def to_image(pixels: Floats) -> Image.Image:
+    """RGB from 0 to 255, clipped, to a picture."""
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 

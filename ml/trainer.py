@@ -25,9 +25,10 @@ from torch.utils.data import DataLoader
 from ml import __version__
 from ml.card import Card, Split
 from ml.checkpoint import fingerprint, initialise, parameters_of, replacing, save
-from ml.dataset import Item, PhotoDataset
+from ml.dataset import Augment, Item, PhotoDataset
 from ml.device import Device
-from ml.folder import Folder, Sample
+from ml.folder import Folder, Sample, pictures_of_no_class
+from ml.lesson import Lesson, teacher
 from ml.metrics import measure
 from ml.model import NETWORKS, normalise
 from ml.preprocessing import Preprocessing, Strategy
@@ -45,6 +46,7 @@ class Config:
     initial: str = "shipped"
     strategy: Wanted = "auto"
     views: int = 1
+    size: int = 224  # of the network's input, in pixels a side
     network: Literal["skyspotter", "plain"] = "skyspotter"
     freeze: int = 4  # of the backbone's 19 stages, how many first ones are left as they are
     epochs: int = 20
@@ -53,9 +55,13 @@ class Config:
     backbone_learning_rate: float = 5e-4
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
+    augment: Augment = "full"
     mixup: float = 0.2  # parameter of the beta distribution; 0 is none
     averaged_epochs: float = 2.0  # time constant of the EMA
+    teacher: Path | None = None  # a model.onnx whose answers are learnt from as well
+    others: Path | None = None  # pictures of none of the classes
     split: Split = Split()
+    precision: float = 0.99  # share of accepted answers that shall be right
     workers: int = 1
 
 
@@ -81,12 +87,20 @@ class Trainer:
         self.frozen = network.features[: config.freeze if config.initial != "none" else 0]
         self.frozen.requires_grad_(False)
         self.network = self.device.house(network)
-        self.training = self._loader(folder.of("train"), augment=True)
+        others = pictures_of_no_class(config.others) if config.others else []
+        self.training = self._loader(folder.of("train") + others, self.config.augment)
         self.held_out = {
             name: self._loader(folder.of(name))
             for name in ("validation", "test")
             if folder.of(name)
         }
+        classes, threads = folder.classes, torch.get_num_threads()
+        self.lesson = Lesson(
+            len(classes),
+            config.label_smoothing,
+            config.mixup,
+            teacher(config.teacher, classes, threads) if config.teacher else None,
+        )
         self.class_weights = self.device.place(_class_weights(folder))
         self._prepare_steps()
 
@@ -155,40 +169,26 @@ class Trainer:
         self.frozen.eval()  # batch norms keep their statistics too
         logits, truth = [], []
         for pixels, labels in self.training:
-            labels = self.device.place(labels)
+            pixels, wanted = self.lesson(pixels, labels)
             images = normalise(self.device.place(pixels))  # (N, 3, 224, 224)
-            share, partners = self._partners(len(labels))
             with self.device.autocast():
-                output = self.network(images * share + images[partners] * (1 - share))
-            loss = share * self._loss(output.logits, labels)
-            loss = loss + (1 - share) * self._loss(output.logits, labels[partners])
+                output = self.network(images)
+            loss = F.cross_entropy(
+                output.logits.float(), self.device.place(wanted), weight=self.class_weights
+            )
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             self.schedule.step()
             self.average.update_parameters(self.network)
-            logits.append(output.logits.detach().float())
-            truth.append(labels)
+            known = labels >= 0
+            logits.append(output.logits.detach().float().cpu()[known])
+            truth.append(labels[known])
             task = progress.tasks[0]
             rate = (task.speed or 0) * self.config.batch
             state = f"epoch {epoch}  loss {loss.item():.3f}  {rate:.0f} images/s"
             progress.update(task.id, advance=1, state=state)
         return _scores(logits, truth, self.folder.classes)
-
-    def _partners(self, count: int) -> tuple[float, Tensor]:
-        """For mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412): how, and with whom."""
-        if self.config.mixup == 0:
-            return 1.0, torch.arange(count)
-        beta = torch.distributions.Beta(self.config.mixup, self.config.mixup)
-        return float(beta.sample()), torch.randperm(count)
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(
-            logits.float(),
-            labels,
-            weight=self.class_weights,
-            label_smoothing=self.config.label_smoothing,
-        )
 
     @torch.no_grad()
     def _measure(self, loader: DataLoader[Item]) -> dict[str, Any]:
@@ -201,16 +201,16 @@ class Trainer:
             truth.append(labels)
         return _scores(logits, truth, self.folder.classes)
 
-    def _loader(self, samples: list[Sample], augment: bool = False) -> DataLoader[Item]:
+    def _loader(self, samples: list[Sample], augment: Augment | None = None) -> DataLoader[Item]:
         dataset = PhotoDataset(samples, self.folder.classes, self.preprocessing, augment)
         return DataLoader(
             dataset,
             batch_size=self.config.batch,
-            shuffle=augment,
+            shuffle=augment is not None,
             # A last batch of one photo has no statistics for batch norm after the pooling.
-            drop_last=augment and len(dataset) > self.config.batch,
+            drop_last=augment is not None and len(dataset) > self.config.batch,
             num_workers=self.config.workers,
-            persistent_workers=augment and self.config.workers > 0,
+            persistent_workers=augment is not None and self.config.workers > 0,
             pin_memory=self.device.torch.type == "cuda",
         )
 

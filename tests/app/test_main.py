@@ -1,4 +1,5 @@
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -7,7 +8,9 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from ml.predictor import Predictor
+from ml.export import stamp
+from ml.predictor import SHIPPED_MODEL, Predictor
+from ml.probability import probabilities
 from tests.app.conftest import serving
 
 
@@ -40,6 +43,21 @@ def test_a_form_and_a_body_get_the_predictors_answer(
         }
         assert set(answer["timing_ms"]) == {"decode", "inference"}
         assert answer["request_id"] == response.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_the_cards_temperature_and_threshold_decide_what_is_accepted(
+    shipped: Predictor, photo: bytes, tmp_path: Path, accepted: bool
+) -> None:
+    model = tmp_path / "model.onnx"
+    shutil.copy(SHIPPED_MODEL, model)
+    chances = probabilities(shipped.predict(photo).logits, temperature=2.0)
+    threshold = float(chances.max()) + (-1e-9 if accepted else 1e-9)
+    stamp(model, shipped.card.model_copy(update={"temperature": 2.0, "threshold": threshold}))
+    with serving(model=model) as client:
+        answer = client.post("/predict", content=photo).json()
+    assert list(answer["probabilities"].values()) == chances.tolist()
+    assert answer["accepted"] is accepted
 
 
 @pytest.mark.parametrize(

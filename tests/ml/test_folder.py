@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from ml.card import Split
 from ml.errors import DataError
-from ml.folder import Folder, divide, scan
+from ml.folder import NO_CLASS, Folder, divide, pictures_of_no_class, scan
 from tests.conftest import encoded, picture
 
 
@@ -209,3 +209,14 @@ def test_splits_are_found_by_name(drawn: Path) -> None:
     folder: Folder = divide(scan(drawn), Split(test=0, validation=0.2))
     assert folder.of("test") == []
     assert len(folder.of("all")) == len(folder.of("train")) + len(folder.of("validation")) == 40
+
+
+def test_pictures_of_no_class_come_from_anywhere_under_a_folder(
+    drawn: Path, tmp_path: Path
+) -> None:
+    pictures = pictures_of_no_class(drawn)
+    assert len(pictures) == 40
+    assert {picture.label for picture in pictures} == {NO_CLASS}
+    (tmp_path / "page.jpg").write_text("<html>")
+    with pytest.raises(DataError, match="no picture"):
+        pictures_of_no_class(tmp_path)

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,10 @@ from typer.testing import CliRunner, Result
 from ml.__main__ import cli
 from ml.predictor import SHIPPED_MODEL
 
-COMMANDS = ["train", "evaluate", "predict", "export", "report", "synthesize", "inspect"]
+COMMANDS = [
+    *("train", "evaluate", "calibrate", "predict"),
+    *("export", "report", "synthesize", "inspect"),
+]
 
 
 def call(*arguments: object) -> Result:
@@ -44,6 +48,31 @@ def test_evaluate_writes_json(drawn: Path, tmp_path: Path) -> None:
     assert re.search(r"[\d.]+% of 40 photos right", result.stdout)
 
 
+def test_evaluate_tells_what_of_none_of_the_classes_is_refused(drawn: Path, tmp_path: Path) -> None:
+    assert call("synthesize", tmp_path / "none", "--others", "--images-per-class", 2).exit_code == 0
+    (tmp_path / "none" / "list.txt").write_text("no picture")
+    out = tmp_path / "out.json"
+    options = ("--split", "validation", "--views", 1, "--others", tmp_path / "none", "--json", out)
+    result = call("evaluate", SHIPPED_MODEL, drawn, *options)
+    assert result.exit_code == 0, result.output
+    others = json.loads(out.read_text())["others"]
+    assert others["photos"] == 12
+    assert 0 <= others["refused"] <= 1
+    assert set(others["auroc"]) == {"maximum_probability", "energy", "maximum_logit"}
+    assert "12 photos of none of the classes refused" in result.stdout.replace("\n", " ")
+
+
+def test_calibrate_rewrites_the_card(drawn: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    shutil.copy(SHIPPED_MODEL, model)
+    result = call("calibrate", model, drawn, "--precision", 0.8)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("Calibrated: temperature")
+    card = json.loads(call("inspect", model).stdout)
+    assert card["temperature"] != 1
+    assert card["scores"]["calibration"]["precision"] == 0.8
+
+
 def test_views_can_be_tried(drawn: Path, tmp_path: Path) -> None:
     losses = set()
     for views in (1, 2):
@@ -77,6 +106,7 @@ def test_inspect_models() -> None:
         ["train", "nowhere"],
         ["evaluate", "nowhere.onnx", "nowhere"],
         ["evaluate", SHIPPED_MODEL, "nowhere"],
+        ["calibrate", SHIPPED_MODEL, "nowhere"],
         ["export", "nowhere", "--output", "x.onnx"],
         ["inspect", "nowhere.onnx"],
         ["predict", "x.jpg", "--model", "nowhere.onnx"],

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,6 +48,7 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
         "data.json",
         "history.csv",
         "metrics.json",
+        "predictions.csv",
         "last.safetensors",
         "best.safetensors",
         "model.safetensors",
@@ -70,6 +72,9 @@ def test_the_model_tells_how_it_was_made_and_measured(finished: Path, drawn: Pat
     assert predictor.card == load(finished / "model.safetensors")[1]
     scores = read(finished / "metrics.json")
     assert predictor.card.scores["test"]["accuracy"] == scores["test"]["accuracy"]
+    assert predictor.card.temperature == scores["calibration"]["temperature"]
+    assert predictor.card.threshold == scores["calibration"]["threshold"]
+    assert scores["calibration"]["precision"] == 0.99
     held_out = divide(scan(drawn), predictor.card.split).of("test")
     right = sum(predictor.predict(sample.path).label == sample.label for sample in held_out)
     assert right / len(held_out) == scores["test"]["accuracy"]
@@ -87,6 +92,25 @@ def test_a_finished_model_is_a_start_for_other_classes(finished: Path, tmp_path:
     )
     model = run(config, Console(quiet=True))
     assert Predictor(model).card.classes == ("another 🪁", "one thing")
+
+
+def test_a_teacher_and_pictures_of_no_class_take_part(
+    finished: Path, drawn: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "others" / "any").mkdir(parents=True)
+    shutil.copy(next(drawn.rglob("*.jpg")), tmp_path / "others" / "any" / "picture.jpg")
+    (tmp_path / "others" / "list.txt").write_text("no picture")
+    config = Config(
+        data=drawn,
+        output=tmp_path / "run",
+        epochs=1,
+        batch=8,
+        workers=0,
+        teacher=finished / "model.onnx",
+        others=tmp_path / "others",
+    )
+    scores = Predictor(run(config, Console(quiet=True))).card.scores
+    assert scores["test"]["photos"] == 12
 
 
 def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
