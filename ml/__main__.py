@@ -45,6 +45,7 @@ EXAMPLES = {
     ),
     "calibrate": ("calibrate weights/model.onnx path/to/folder --precision 0.95",),
     "export": ("export runs/latest --output model.onnx",),
+    "report": ("report runs/latest",),
     "synthesize": ("synthesize pictures --images-per-class 20 --seed 1",),
     "inspect": (
         "inspect weights/model.onnx",
@@ -244,6 +245,14 @@ def export(
 
     difference = export(source, output)
     console.print(f"{output}: agrees with PyTorch to {difference:.1e}.")
+
+
+@command
+def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write a run's report anew from what its folder holds."""
+    from ml.report import report
+
+    console.print(f"{report(run)}", markup=False, soft_wrap=True)
 
 
 @command

@@ -63,10 +63,20 @@ class Folder:
                 split: {label: counts[split, label] for label in self.classes}
                 for split in sorted({sample.split for sample in self.samples})
             },
+            "sizes": _sizes(self.samples),
             "dropped": [{"file": name(d.path), "reason": d.reason} for d in self.dropped],
             "near_duplicates": [[name(a), name(b)] for a, b in self.near_duplicates],
             "files": {name(sample.path): sample.split for sample in self.samples},
         }
+
+
+def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
+    """Smallest, middle and largest of the photos' sides, in pixels."""
+    sides = np.sort([sample.size for sample in samples], axis=1)  # (N, 2), the shorter first
+    return {
+        name: {"smallest": int(of.min()), "middle": int(np.median(of)), "largest": int(of.max())}
+        for name, of in zip(("shorter_side", "longer_side"), sides.T, strict=True)
+    } | {"share_under_224": float((sides[:, 0] < 224).mean())}
 
 
 def scan(root: Path) -> Folder:

@@ -19,6 +19,7 @@ from ml.image import decode
 from ml.inspection import warnings
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, Strategy, network_input
+from ml.report import report
 from ml.served import settle, show_calibration, write_predictions
 from ml.synthesize import synthesize
 from ml.trainer import Config, Trainer, Wanted
@@ -79,6 +80,7 @@ def _finish(output: Path, folder: Folder, precision: float, console: Console) ->
     write_predictions(output / "predictions.csv", folder, settled)
     save(output / "model.safetensors", parameters_of(network), settled.card)
     stamp(model, settled.card)
+    console.print(f"Look at it: {report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
     return model
 

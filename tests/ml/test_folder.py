@@ -230,6 +230,17 @@ def test_no_folder(tmp_path: Path) -> None:
         scan(tmp_path / "nowhere")
 
 
+def test_summary_tells_the_sizes(tmp_path: Path) -> None:
+    for number, size in enumerate([(100, 300), (400, 200), (500, 600)]):
+        label = tmp_path / f"class {number % 2}"
+        label.mkdir(exist_ok=True)
+        picture(seed=number).resize(size).save(label / f"{number}.jpg")
+    sizes = scan(tmp_path).summary()["sizes"]
+    assert sizes["shorter_side"] == {"smallest": 100, "middle": 200, "largest": 500}
+    assert sizes["longer_side"] == {"smallest": 300, "middle": 400, "largest": 600}
+    assert sizes["share_under_224"] == pytest.approx(2 / 3)
+
+
 def test_summary_names_every_file_once(messy: Path) -> None:
     summary = divide(scan(messy), Split()).summary()
     named = [*summary["files"], *(dropped["file"] for dropped in summary["dropped"])]

@@ -14,7 +14,10 @@ from ml.__main__ import cli
 from ml.predictor import SHIPPED_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["train", "evaluate", "calibrate", "predict", "export", "synthesize", "inspect"]
+COMMANDS = [
+    *("train", "evaluate", "calibrate", "predict"),
+    *("export", "report", "synthesize", "inspect"),
+]
 
 
 def call(*arguments: object) -> Result:
@@ -135,6 +138,12 @@ def test_synthesize_then_inspect(tmp_path: Path) -> None:
     summary = json.loads(call("inspect", tmp_path / "set", "--json").stdout)
     assert len(summary["files"]) == 8
     assert "8 photos of 4 classes" in call("inspect", tmp_path / "set").stdout
+
+
+def test_report_of_no_run(tmp_path: Path) -> None:
+    result = call("report", tmp_path)
+    assert result.exit_code == 1
+    assert "is no run folder" in result.stderr.replace("\n", " ")
 
 
 def test_inspect_models() -> None:

@@ -1,0 +1,171 @@
+"""What a run folder's files say, read back; whatever is not there reads as nothing."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+History = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The rows of `predictions.csv`: what the served model says to photos it never trained on."""
+
+    classes: tuple[str, ...]
+    split: tuple[str, ...]
+    file: tuple[str, ...]
+    truth: tuple[str, ...]
+    answer: tuple[str, ...]
+    confidence: Floats  # (N,)
+    accepted: npt.NDArray[np.bool_]  # (N,)
+    loss: Floats  # (N,)
+    probabilities: Floats  # (N, C)
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Which answers are right, (N,)."""
+        return np.array([a == t for a, t in zip(self.answer, self.truth, strict=True)], dtype=bool)
+
+    def of(self, split: str) -> "Answers":
+        """Return the rows of one split."""
+        rows = [i for i, name in enumerate(self.split) if name == split]
+
+        def pick(column: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(column[i] for i in rows)
+
+        return Answers(
+            self.classes,
+            pick(self.split),
+            pick(self.file),
+            pick(self.truth),
+            pick(self.answer),
+            self.confidence[rows],
+            self.accepted[rows],
+            self.loss[rows],
+            self.probabilities[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the text files of a run folder say."""
+
+    config: dict[str, Any]
+    data: dict[str, Any]
+    metrics: dict[str, Any]
+    history: History
+    answers: Answers | None
+    root: Path  # where the photos are, or were
+
+    @property
+    def judged(self) -> str:
+        """The split that the run is judged by: test, or where there is none, validation."""
+        held_out = self.data["counts"]
+        return "test" if "test" in held_out or "validation" not in held_out else "validation"
+
+    @property
+    def classes(self) -> list[str]:
+        """Their names, in the model's order."""
+        return list(self.data["classes"])
+
+
+def read(run: Path) -> Record:
+    """Read a run folder.
+
+    Raises:
+        DataError: where the folder is none of a training run.
+    """
+    config, data = _read_json(run / "config.json"), _read_json(run / "data.json")
+    if not config or not data:
+        raise DataError(f"{run} is no run folder: config.json and data.json must be in it.")
+    return Record(
+        config,
+        data,
+        _read_json(run / "metrics.json"),
+        read_history(run / "history.csv"),
+        read_answers(run / "predictions.csv"),
+        Path(config["data"] or run / "pictures"),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def read_history(path: Path) -> History:
+    """Return the columns of `history.csv`, a value an epoch."""
+    header, *rows = _rows(path) or [[]]
+    columns = zip(header, *rows, strict=True) if rows else ()
+    return {name: [*map(float, values)] for name, *values in columns}
+
+
+def read_answers(path: Path) -> Answers | None:
+    """Return the rows of `predictions.csv`, or None where it is missing or has none."""
+    header, *rows = _rows(path) or [[]]
+    if not rows:
+        return None
+    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
+    classes = [name for name in header if name.startswith("p:")]
+    return Answers(
+        tuple(name.removeprefix("p:") for name in classes),
+        columns["split"],
+        columns["file"],
+        columns["truth"],
+        columns["answer"],
+        np.array(columns["confidence"], dtype=np.float64),
+        np.array([value == "1" for value in columns["accepted"]]),
+        np.array(columns["loss"], dtype=np.float64),
+        np.array([columns[name] for name in classes], dtype=np.float64).T.reshape(len(rows), -1),
+    )
+
+
+def _rows(path: Path) -> list[list[str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as opened:
+        return [row for row in csv.reader(opened) if row]
+
+
+def confused(confusion: list[list[int]], classes: list[str]) -> list[dict[str, Any]]:
+    """Every pair of classes that was taken one for the other, most often first."""
+    counts = np.array(confusion)
+    pairs = [
+        {
+            "truth": classes[truth],
+            "answer": classes[answer],
+            "photos": int(counts[truth, answer]),
+            "share": float(counts[truth, answer] / counts[truth].sum()),
+        }
+        for truth, answer in np.argwhere(counts > 0)
+        if truth != answer
+    ]
+    return sorted(pairs, key=lambda pair: (-pair["photos"], -pair["share"]))
+
+
+def doubtful_labels(answers: Answers) -> list[int]:
+    """Rows whose label may be wrong, the most doubtful first.
+
+    By confident learning (Northcutt et al. 2021, https://arxiv.org/abs/1911.00068): the model
+    gives another class at least the probability that photos of that class get from it on average.
+    """
+    truth = np.array([answers.classes.index(label) for label in answers.truth])
+    best = answers.probabilities.argmax(axis=1)
+    rows = np.arange(len(truth))
+    own = answers.probabilities[rows, truth]
+    usual = np.array(
+        [
+            own[truth == c].mean() if (truth == c).any() else np.inf
+            for c in range(len(answers.classes))
+        ]
+    )
+    top = answers.probabilities[rows, best]
+    doubtful = np.flatnonzero((best != truth) & (top >= usual[best]))
+    return [int(i) for i in doubtful[np.argsort((own - top)[doubtful], kind="stable")]]
