@@ -7,7 +7,7 @@ DATA ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install test check fix train image clean
+.PHONY: serve install test check fix train bench image clean
 
 serve: .venv/serving
 	$(BIN)/python -m uvicorn app.main:app --host $(HOST) --port $(PORT) --workers $(WORKERS)
@@ -29,6 +29,10 @@ fix: .venv/development
 
 train: .venv/development
 	$(BIN)/python -m ml train $(if $(DATA),"$(DATA)")
+
+# Minutes each, on a machine that does nothing else.
+bench: .venv/development
+	set -e; for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 image:
 	docker build --tag skyspotter .

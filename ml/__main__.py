@@ -82,6 +82,7 @@ def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
 
 @command
 def train(
+    context: typer.Context,
     data: Annotated[Path | None, typer.Argument(help="Image folder; drawn if left out.")] = None,
     output: Annotated[Path, typer.Option(help="The run folder to write.")] = Path("runs/latest"),
     initial: Annotated[
@@ -130,11 +131,23 @@ def train(
     others: Annotated[
         Path | None, typer.Option(help="Pictures of none of the classes, to learn to refuse.")
     ] = None,
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many epochs without a better one; 0: never.", min=0)
+    ] = 0,
+    time_budget: Annotated[
+        float, typer.Option(help="Minutes that all may take; 0: as many as it needs.", min=0)
+    ] = 0,
+    limit_data: Annotated[
+        int, typer.Option(help="Photos of a class to use, to try things out; 0: all.", min=0)
+    ] = 0,
     workers: Annotated[int, typer.Option(help="Processes that load photos.", min=0)] = 1,
+    resume: Annotated[
+        Path | None, typer.Option(help="A run folder to go on with, by its own settings.")
+    ] = None,
 ) -> None:
     """Train on a folder of labelled photos and write a run folder with a model to serve."""
+    from ml.config import Config
     from ml.run import run
-    from ml.trainer import Config
 
     config = Config(
         data=data,
@@ -155,9 +168,17 @@ def train(
         freeze=freeze,
         teacher=teacher,
         others=others,
+        patience=patience,
+        time_budget=time_budget,
+        limit_data=limit_data,
         workers=workers,
     )
-    run(config, console)
+    if resume is None:
+        run(config, console)
+        return
+    stored = Config.read(resume)
+    stored.agree(config, _given(context) - {"resume"})
+    run(stored, console, resume=True)
 
 
 @command
@@ -282,6 +303,12 @@ def inspect(
     from ml.inspection import inspect
 
     inspect(path, as_json, console)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Name the options that stand on the command line."""
+    source = context.get_parameter_source
+    return {name for name in context.params if getattr(source(name), "name", "") == "COMMANDLINE"}
 
 
 def main() -> None:

@@ -1,12 +1,20 @@
-"""Trained parameters on disk: safetensors with the model card in its metadata, never a pickle."""
+"""What training writes and reads: parameters, and the state that an interrupted run goes on from.
+
+Parameters are safetensors with the model card in the metadata. The state is torch's own format,
+read as nothing but tensors and plain values: a file cannot run code.
+"""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -38,8 +46,9 @@ def replacing(path: Path) -> Iterator[Path]:
 def save(path: Path, parameters: dict[str, Tensor], card: Card) -> None:
     """Write parameters and card."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
+    # Written from memory: libraries that write themselves have errors of their own for full disks.
     with replacing(path) as partial:
-        safetensors.torch.save_file(contiguous, partial, metadata=card.to_metadata())
+        partial.write_bytes(safetensors.torch.save(contiguous, metadata=card.to_metadata()))
 
 
 def load(path: Path) -> tuple[Network, Card]:
@@ -56,6 +65,27 @@ def load(path: Path) -> tuple[Network, Card]:
     except RuntimeError as error:
         raise ModelError(f"{path.name} holds parameters of another network.") from error
     return network.eval(), card
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values, nested as they are."""
+    written = BytesIO()
+    torch.save(state, written)
+    with replacing(path) as partial:
+        partial.write_bytes(written.getbuffer())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what `save_state` wrote, on the CPU.
+
+    Raises:
+        ModelError: where the file is damaged, or holds anything but tensors and plain values.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise ModelError(f"{path} is damaged: start a new run.") from error
+    return state
 
 
 def fingerprint(parameters: dict[str, Tensor]) -> str:

@@ -1,14 +1,17 @@
 """What a batch of photos is to teach: what is shown, and which answer is wanted."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ml.engine import Engine, OnnxEngine
 from ml.errors import ModelError
+from ml.folder import Folder
 from ml.probability import probabilities
 
 
@@ -68,3 +71,11 @@ def teacher(model: Path, classes: tuple[str, ...], threads: int) -> Engine:
             f"classes of the folder: {', '.join(classes)}."
         )
     return engine
+
+
+def class_weights(folder: Folder) -> Tensor:
+    """Weigh each class by the inverse root of its share: rare ones count more, not all alike."""
+    photos = Counter(sample.label for sample in folder.of("train"))
+    counts = np.array([max(photos[label], 1) for label in folder.classes])
+    weights = np.sqrt(counts.mean() / counts)
+    return torch.tensor(weights / weights.mean(), dtype=torch.float32)

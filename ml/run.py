@@ -1,17 +1,18 @@
 """One training run from end to end: look at the data, train, export, measure, write it all down."""
 
 import json
-from dataclasses import asdict
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from ml.card import Card
 from ml.checkpoint import load, parameters_of, replacing, save
+from ml.config import Config, Wanted
 from ml.engine import Pixels
-from ml.errors import DataError, listing
+from ml.errors import DataError, SkyspotterError, listing
 from ml.evaluate import show
 from ml.export import export, stamp
 from ml.folder import Folder, divide, scan
@@ -19,39 +20,90 @@ from ml.image import decode
 from ml.inspection import warnings
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, Strategy, network_input
+from ml.processes import processes
 from ml.report import report
+from ml.roster import as_it_was, limited, readable
 from ml.served import settle, show_calibration, write_predictions
 from ml.synthesize import synthesize
-from ml.trainer import Config, Trainer, Wanted
+from ml.trainer import STATE, Trainer
+
+RESULTS = ("model.onnx", "model.safetensors", "report.html", "metrics.json")
+"""What a finished run has; the last is written last, and gone while training goes on."""
 
 SHORTER_SIDE = 256 / 224
 """Of the resized photo, in sides of the network's input: the usual one."""
 
 
-def run(config: Config, console: Console) -> Path:
+def run(config: Config, console: Console, resume: bool = False) -> Path:
     """Train as `config` says; returns the model.onnx to serve.
+
+    Under `torchrun` all its processes train together. After one of them has died and all are
+    started anew, they go on from the last epoch, as with `resume`.
+
+    Args:
+        resume: go on with the run in `config.output`.
 
     Raises:
         DataError, ModelError, ExportError
     """
-    config.output.mkdir(parents=True, exist_ok=True)
-    folder = divide(scan(config.data or _draw(config.output)), config.split)
+    started = time.monotonic()
+    model = config.output / "model.onnx"
+    with processes() as team:
+        console = console if team.leads else Console(quiet=True)
+        if any(team.gather([team.restarted])):
+            resume = resume or team.share((config.output / STATE).exists)
+        folder, preprocessing = team.share(lambda: prepare(config, resume, console))
+        trainer = Trainer(config, folder, preprocessing, console, team, started)
+        if resume:
+            trainer.resume()
+            console.print(f"Going on after epoch {trainer.standing.epoch} of {config.epochs}.")
+        if trainer.over() and all((config.output / name).exists() for name in RESULTS):
+            console.print(f"{config.output} is finished: nothing is missing.", markup=False)
+            return model
+        if team.leads:
+            (config.output / RESULTS[-1]).unlink(missing_ok=True)
+        stopped = trainer.run()
+        if team.leads:
+            training = trainer.standing.summary(stopped) | {
+                "environment": trainer.device.environment()
+            }
+            folder = readable(folder, trainer.unreadable)
+            try:
+                _finish(config, folder, training, console)
+            except KeyboardInterrupt as error:
+                raise SkyspotterError(
+                    f"Stopped before all was written: train --resume {config.output} does the rest."
+                ) from error
+    return model
+
+
+def prepare(config: Config, resume: bool, console: Console) -> tuple[Folder, Preprocessing]:
+    """Look at the data, choose what is to be chosen, and open the run folder."""
+    output = config.output
+    output.mkdir(parents=True, exist_ok=True)
+    found = scan(config.data or _draw(output))
+    if resume:
+        folder = as_it_was(found, output / "data.json", console)
+    else:
+        folder = divide(limited(found, config.limit_data), config.split)
     _check(folder, console)
     strategy, reason = choose_strategy(folder, config.strategy)
     console.print(
         f"{len(folder.samples)} photos of {len(folder.classes)} classes, "
         f"{len(folder.dropped)} files left out. Strategy {strategy}: {reason}."
     )
-    _write_json(config.output / "config.json", asdict(config) | {"strategy": strategy})
-    _write_json(config.output / "data.json", folder.summary())
+    if not resume:  # what an earlier run has left here is none of this one's
+        for name in ("config.json", STATE):
+            (output / name).unlink(missing_ok=True)
+        _write_json(output / "data.json", folder.summary())
+        replace(config, strategy=strategy).write()
     preprocessing = Preprocessing(
         strategy=strategy,
         size=config.size,
         shorter_side=round(config.size * SHORTER_SIDE),
         views=config.views,
     )
-    Trainer(config, folder, preprocessing, console).run()
-    return _finish(config.output, folder, config.precision, console)
+    return folder, preprocessing
 
 
 def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
@@ -65,24 +117,24 @@ def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
     return "shorter-side", f"the photos' shorter sides run from {sides.min()} to {sides.max()}"
 
 
-def _finish(output: Path, folder: Folder, precision: float, console: Console) -> Path:
+def _finish(config: Config, folder: Folder, training: dict[str, Any], console: Console) -> None:
     """Export the best epoch, calibrate and measure it as it is served; write it all down."""
+    output = config.output
     model, best = output / "model.onnx", output / "best.safetensors"
     network, card = load(best)
     difference = export(best, model, _inputs(folder, card.preprocessing))
     console.print(f"{model}: agrees with PyTorch to {difference:.1e}.", markup=False)
-    settled = settle(Predictor(model), folder, precision)
+    settled = settle(Predictor(model), folder, config.precision)
     for split in settled.logits:
         console.print(f"[bold]{split}[/bold]")
         show(settled.metrics[split], console)
     show_calibration(settled, console)
-    _write_json(output / "metrics.json", settled.metrics)
     write_predictions(output / "predictions.csv", folder, settled)
     save(output / "model.safetensors", parameters_of(network), settled.card)
     stamp(model, settled.card)
+    _write_json(output / RESULTS[-1], settled.metrics | {"training": training})
     console.print(f"Look at it: {report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
-    return model
 
 
 def _draw(output: Path) -> Path:
@@ -118,9 +170,4 @@ def _inputs(folder: Folder, preprocessing: Preprocessing) -> Pixels:
 
 def _write_json(path: Path, content: Any) -> None:
     with replacing(path) as partial:
-        text = json.dumps(content, indent=2, default=_plain)
-        partial.write_text(text + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, Preprocessing | Card) else str(value)
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -40,6 +40,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """An image folder of a test's own, with ten pictures of two classes."""
+    synthesize(tmp_path / "drawn", images_per_class=5)
+    (tmp_path / "photos").mkdir()
+    for label in CLASSES[:2]:
+        (tmp_path / "drawn" / label).rename(tmp_path.joinpath("photos", label))
+    return tmp_path / "photos"
+
+
 @pytest.fixture(scope="session")
 def shipped() -> Predictor:
     """The shipped model, loaded."""

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -10,9 +11,11 @@ from ml.checkpoint import (
     fingerprint,
     initialise,
     load,
+    load_state,
     parameters_of,
     replacing,
     save,
+    save_state,
 )
 from ml.errors import ModelError
 from ml.model import Net
@@ -101,3 +104,32 @@ def test_parameters_that_fit_nowhere(tmp_path: Path, card: Card) -> None:
     save(tmp_path / "other.safetensors", {"embedding": torch.zeros(3)}, card)
     with pytest.raises(ModelError, match="no parameters that fit"):
         initialise(Net(2), str(tmp_path / "other.safetensors"))
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    state: dict[str, Any] = {
+        "a": {"b": [torch.tensor([0.1, 2])], "c": float("inf")},
+        "d": ("text", None, True),
+    }
+    save_state(tmp_path / "state.pt", state)
+    assert str(load_state(tmp_path / "state.pt")) == str(state)
+
+
+class Harm:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("harmed"),))
+
+
+def test_a_state_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"optimiser": Harm()}, "state.pt")
+    with pytest.raises(ModelError, match="damaged"):
+        load_state(Path("state.pt"))
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 99])
+def test_a_damaged_state_is_a_clear_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(ModelError, match="damaged"):
+        load_state(tmp_path / "state.pt")

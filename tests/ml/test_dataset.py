@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from ml.card import Split
-from ml.dataset import Augment, PhotoDataset
+from ml.dataset import UNREADABLE, Augment, Batches, PhotoDataset
 from ml.folder import Sample, divide, scan
 from ml.image import decode
-from ml.preprocessing import Preprocessing, network_input
+from ml.preprocessing import PADDING, Preprocessing, network_input
 
 
 @pytest.mark.parametrize("strategy", ["native", "shorter-side"])
@@ -31,10 +31,10 @@ def test_without_augmentation_it_is_what_serving_sees(drawn: Path, strategy: str
 def test_augmentation_is_anew_each_time_and_repeatable(drawn: Path, strategy: str) -> None:
     folder = divide(scan(drawn), Split())
     preprocessing = Preprocessing.model_validate({"strategy": strategy})
-    dataset = PhotoDataset(folder.of("train"), folder.classes, preprocessing, augment="full")
-    torch.manual_seed(0)
-    first, second = dataset[0][0], dataset[0][0]
-    torch.manual_seed(0)
+    photos = folder.of("train")
+    dataset = PhotoDataset(photos, folder.classes, preprocessing, augment="full", seed=3)
+    first, second = dataset[0][0], dataset[len(photos)][0]
+    torch.rand(5)  # what is drawn elsewhere does not matter
     again = dataset[0][0]
     assert first.shape == (224, 224, 3)
     assert first.dtype == torch.uint8
@@ -65,6 +65,49 @@ def test_crops_alone_leave_the_colours_as_they_are(tmp_path: Path) -> None:
     cases: list[tuple[Augment, bool]] = [("crops", False), ("full", True)]
     for augment, altered in cases:
         dataset = PhotoDataset([sample], ("a", "b"), Preprocessing(), augment=augment)
-        torch.manual_seed(0)
-        colours = {tuple(pixel) for _ in range(20) for pixel in dataset[0][0][::50, 0].tolist()}
+        colours = {tuple(pixel) for i in range(20) for pixel in dataset[i][0][::50, 0].tolist()}
         assert (colours != {(10, 200, 30)}) == altered
+
+
+def test_augmenting_leaves_other_random_numbers_alone(drawn: Path) -> None:
+    folder = scan(drawn)
+    dataset = PhotoDataset(folder.samples, folder.classes, Preprocessing(), augment="full")
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    assert len(dataset[0]) == 2
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xd8\xff cut off"])
+def test_a_photo_that_is_gone_is_a_blank_of_no_class(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "gone.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    dataset = PhotoDataset([Sample(path, "a")] * 3, ["a", "b"], Preprocessing(), augment="full")
+    pixels, label = dataset[5]
+    assert label == UNREADABLE - 2
+    assert pixels.shape == (224, 224, 3)
+    assert pixels.float().std(dim=(0, 1)).max() == 0
+    assert torch.equal(pixels[7, 9], torch.tensor(PADDING, dtype=torch.uint8))
+
+
+def test_an_epoch_shows_each_photo_once_and_each_epoch_another_order() -> None:
+    batches = Batches(photos=12, batch=4, seed=0)
+    first = [number for batch in batches for number in batch]
+    again = [number for batch in batches for number in batch]
+    batches.epoch = 2
+    third = [number for batch in batches for number in batch]
+    assert first == again
+    assert sorted(first) == list(range(12))
+    assert sorted(third) == list(range(24, 36))
+    assert [number - 24 for number in third] != first
+
+
+@pytest.mark.parametrize("photos", [5, 10, 11, 31])
+def test_processes_share_the_very_batches_that_one_has(photos: int) -> None:
+    whole = list(Batches(photos, batch=5, seed=1))
+    shares = [list(Batches(photos, batch=5, seed=1, rank=rank, ranks=2)) for rank in range(2)]
+    assert len(whole) == max(1, photos // 5)
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert sorted(first + second) == sorted(batch)

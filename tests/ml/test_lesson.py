@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from ml.errors import ModelError
 from ml.export import drawn_inputs
-from ml.lesson import Lesson, teacher
+from ml.folder import Folder, Sample
+from ml.lesson import Lesson, class_weights, teacher
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.probability import probabilities
 
@@ -56,3 +57,10 @@ def test_a_teacher_of_other_classes_is_refused() -> None:
 def test_there_must_be_a_teacher(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model file"):
         teacher(tmp_path / "none.onnx", ("cats", "dogs"), threads=1)
+
+
+def test_rare_classes_count_more_and_all_together_as_before() -> None:
+    samples = [Sample(Path(f"{i}"), "many" if i else "one", "train") for i in range(10)]
+    weights = class_weights(Folder(Path(), ("many", "one"), tuple(samples), (), ()))
+    assert float(weights.mean()) == pytest.approx(1)
+    assert float(weights[1] / weights[0]) == pytest.approx(3)  # the root of nine

@@ -15,12 +15,13 @@ from rich.console import Console
 
 from ml.card import Split
 from ml.checkpoint import load
+from ml.config import Config
 from ml.errors import DataError
 from ml.folder import divide, scan
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing
 from ml.run import choose_strategy, run
-from ml.trainer import Config, Trainer
+from ml.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +52,7 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
         "metrics.json",
         "predictions.csv",
         "last.safetensors",
+        "last.pt",
         "best.safetensors",
         "model.safetensors",
         "model.onnx",
@@ -170,9 +172,8 @@ def test_runs_of_any_length_have_a_schedule(drawn: Path, tmp_path: Path, epochs:
     folder = divide(scan(drawn), Split())
     config = Config(data=drawn, output=tmp_path, epochs=epochs, workers=0)
     trainer = Trainer(config, folder, Preprocessing(), Console(quiet=True))
-    for _ in range(epochs * len(trainer.training) - 1):
-        trainer.optimiser.step()
-        trainer.schedule.step()
+    for _ in range(epochs * len(trainer.loaders.training) - 1):
+        trainer.optimisation.step()
 
 
 def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: Path) -> None:

@@ -1,0 +1,233 @@
+"""Images a second of Skyspotter's training loop beside that of torchvision's reference.
+
+    python benchmarks/training.py [DATA] [--epochs 20] [--rounds 3]
+
+The reference is what https://github.com/pytorch/vision/blob/main/references/classification/train.py
+does by default: float32, SGD with momentum, RandomResizedCrop and mirror image, every parameter
+trained, torch's own number of threads. It learns the same network from the same start on the same
+photos, with 1 loading worker and with as many as the CPUs; the faster one counts. Loops take
+turns, each in a process of its own, so that neither profits from the other's settings. Speed is
+that of learning alone, without evaluation; accuracy is that of the last epoch on the test photos.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean, median
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from ml.card import Split
+from ml.checkpoint import initialise
+from ml.config import Config
+from ml.dataset import augmentation
+from ml.folder import Folder, Sample, divide, scan
+from ml.image import decode
+from ml.model import DEVIATION, MEAN, NETWORKS, normalise
+from ml.preprocessing import Preprocessing
+from ml.run import choose_strategy
+from ml.synthesize import synthesize
+from ml.torchvision_import import transforms
+from ml.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parents[1]
+Item = tuple[torch.Tensor, int]
+
+
+class Photos(Dataset[Item]):
+    """What torchvision's ImageFolder does, on the photos of one split."""
+
+    def __init__(
+        self, samples: list[Sample], classes: tuple[str, ...], steps: list[nn.Module]
+    ) -> None:
+        as_numbers = [
+            transforms.PILToTensor(),
+            transforms.ToDtype(torch.float, scale=True),
+            transforms.Normalize(MEAN, DEVIATION),
+        ]
+        self.samples, self.classes = samples, classes
+        self.transform = transforms.Compose([*steps, *as_numbers])
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        sample = self.samples[index]
+        with Image.open(sample.path) as opened:
+            image = opened.convert("RGB")
+        return self.transform(image), self.classes.index(sample.label)
+
+
+def reference(folder: Folder, epochs: int, workers: int) -> dict[str, float]:
+    """Train as the reference does."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = NETWORKS["skyspotter"](len(folder.classes))
+    initialise(network, "shipped")
+    network.to(device)
+    augment = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip()]
+    centre = [transforms.Resize(256), transforms.CenterCrop(224)]
+    training, test = (
+        DataLoader(
+            Photos(folder.of(split), folder.classes, steps),
+            batch_size=32,
+            shuffle=split == "train",
+            drop_last=split == "train",  # one photo has no statistics for batch norm
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+        )
+        for split, steps in (("train", augment), ("test", centre))
+    )
+    criterion = nn.CrossEntropyLoss()
+    # The reference's 0.1 is for learning from nothing, and ruins what fine-tuning starts from.
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=30, gamma=0.1)
+    seconds, images = 0.0, 0
+    for _ in range(epochs):
+        begun = time.monotonic()
+        network.train()
+        for pixels, target in training:
+            pixels, target = pixels.to(device), target.to(device)
+            output = network(pixels).logits
+            loss = criterion(output, target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            (output.argmax(1) == target).float().mean().item()
+            images += len(target)
+            loss.item()
+        schedule.step()
+        seconds += time.monotonic() - begun
+    network.eval()
+    with torch.no_grad():
+        right = sum(
+            int((network(pixels.to(device)).logits.argmax(1).cpu() == target).sum())
+            for pixels, target in test
+        )
+    return {"speed": images / seconds, "accuracy": right / len(folder.of("test"))}
+
+
+def own(folder: Folder, epochs: int) -> dict[str, float]:
+    """Train as `python -m ml train` does."""
+    trainer = _trainer(folder, epochs)
+    trainer.run()
+    summary = trainer.standing.summary("completed")
+    accuracy = trainer.standing.history[-1]["test_accuracy"]
+    return {"speed": summary["images_per_second"], "accuracy": accuracy}
+
+
+def parts(folder: Folder) -> dict[str, float]:
+    """Milliseconds an image that each part of the own loop takes, one after another."""
+    trainer = _trainer(folder, epochs=9)
+    device, batch = trainer.device, trainer.config.batch
+    photos = [sample.path for sample in folder.of("train")[:batch]]
+    augment = augmentation(trainer.preprocessing)
+    taken: dict[str, float] = {}
+
+    @contextmanager
+    def timed(name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        if device.torch.type == "cuda":
+            torch.cuda.synchronize()
+        taken[name] = (time.perf_counter() - begun) * 1000 / len(photos)
+
+    trainer.network.train()
+    trainer.frozen.eval()
+    for _ in range(4):  # all but the last are for warming up
+        with timed("decode"):
+            images = [decode(path.read_bytes()).image for path in photos]
+        with timed("augment"):
+            crops = [augment(image).permute(1, 2, 0) for image in images]
+        with timed("mixup and labels"):
+            labels = torch.arange(len(crops)) % len(folder.classes)
+            pixels, wanted = trainer.lesson(torch.stack(crops), labels)
+        with timed("to the device, normalise"):
+            numbers = normalise(device.place(pixels))
+        with timed("forward"), device.autocast():
+            logits = trainer.network(numbers).logits
+        with timed("backward"):
+            loss = nn.functional.cross_entropy(logits.float(), device.place(wanted))
+            loss.backward()  # type: ignore[no-untyped-call]
+        with timed("optimiser and average"):
+            trainer.optimisation.step()
+    return taken
+
+
+def _trainer(folder: Folder, epochs: int) -> Trainer:
+    output = Path(tempfile.mkdtemp())
+    config = Config(data=folder.root, output=output, epochs=epochs)
+    strategy, _ = choose_strategy(folder, "auto")
+    return Trainer(config, folder, Preprocessing(strategy=strategy), Console(quiet=True))
+
+
+def _one(data: Path, loop: str, epochs: int) -> dict[str, float]:
+    """Run one loop in a process of its own."""
+    command = [sys.executable, __file__, str(data), "--loop", loop, "--epochs", str(epochs)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def compare(data: Path, epochs: int, rounds: int) -> None:
+    """Print speed and accuracy of all loops, their ratio, and where the own time goes."""
+    cpus = os.cpu_count() or 1
+    loops = ["own", *(f"reference, workers {n}" for n in sorted({1, cpus}))]
+    runs: dict[str, list[dict[str, float]]] = {loop: [] for loop in loops}
+    for _ in range(rounds):
+        for loop in loops:
+            runs[loop].append(_one(data, loop, epochs))
+    speeds = {loop: median(run["speed"] for run in of) for loop, of in runs.items()}
+    console, table = Console(), Table("loop", "images/s", "of each round", "test accuracy")
+    for loop, of in runs.items():
+        each = " ".join(f"{run['speed']:.1f}" for run in of)
+        table.add_row(loop, f"{speeds[loop]:.1f}", each, f"{mean(r['accuracy'] for r in of):.1%}")
+    console.print(table)
+    fastest = max(speeds[loop] for loop in loops[1:])
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cpus} CPUs"
+    console.print(f"{speeds['own'] / fastest:.2f} times as fast, on {device}, {epochs} epochs.")
+    shares = Table("part of the own loop", "ms an image")
+    for name, milliseconds in _one(data, "parts", epochs).items():
+        shares.add_row(name, f"{milliseconds:.2f}")
+    console.print(shares)
+
+
+def main() -> None:
+    """Compare, or run the one loop that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, nargs="?", help="image folder; drawn if left out")
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--loop", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    data = options.data
+    if data is None:
+        data = Path(tempfile.mkdtemp()) / "pictures"
+        synthesize(data)
+    if options.loop is None:
+        compare(data, options.epochs, options.rounds)
+        return
+    folder = divide(scan(data), Split())
+    if options.loop == "own":
+        result = own(folder, options.epochs)
+    elif options.loop == "parts":
+        result = parts(folder)
+    else:
+        result = reference(folder, options.epochs, int(options.loop.split()[-1]))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

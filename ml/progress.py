@@ -1,0 +1,20 @@
+"""The bar that a person watches while the network learns."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Bar(Progress):
+    """Steps done and to come, with epoch, loss and speed; lines printed meanwhile stand above."""
+
+    def __init__(self, console: Console, done: int) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
+        super().__init__(*columns, TimeRemainingColumn(), console=console)
+        self.add_task("", total=None, completed=done, state="")
+
+    def step(self, epoch: int, total: int, loss: float, batch: int) -> None:
+        """Show one step more of `total`, of a batch of so many photos."""
+        (task,) = self.tasks
+        rate = (task.speed or 0) * batch
+        state = f"epoch {epoch}  loss {loss:.3f}  {rate:.0f} images/s"
+        self.update(task.id, advance=1, total=total, state=state)
