@@ -70,7 +70,8 @@ def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
             errors.print(str(error), style="red")
             raise typer.Exit(1) from error
         except OSError as error:
-            errors.print(f"{error.filename or function.__name__}: {error.strerror}.", style="red")
+            reason = error.strerror or error
+            errors.print(f"{error.filename or function.__name__}: {reason}.", style="red")
             raise typer.Exit(1) from error
         except ModuleNotFoundError as error:
             errors.print(f"This command needs the package {error.name}: run `make install`.")
@@ -108,7 +109,7 @@ def train(
     ] = 2.0,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     batch: Annotated[int, typer.Option(min=2)] = 32,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     test: Annotated[
         float, typer.Option(help="Share that is never trained on.", min=0, max=0.99)
     ] = 0.3,
@@ -138,7 +139,8 @@ def train(
         float, typer.Option(help="Minutes that all may take; 0: as many as it needs.", min=0)
     ] = 0,
     limit_data: Annotated[
-        int, typer.Option(help="Photos of a class to use, to try things out; 0: all.", min=0)
+        int,
+        typer.Option(help="Photos of a class and split to use, to try things out; 0: all.", min=0),
     ] = 0,
     workers: Annotated[int, typer.Option(help="Processes that load photos.", min=0)] = 1,
     resume: Annotated[
@@ -280,7 +282,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 def synthesize(
     folder: Annotated[Path, typer.Argument(help="Where to draw.")],
     images_per_class: Annotated[int, typer.Option(min=1)] = 100,
-    seed: Annotated[int, typer.Option()] = 0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
     others: Annotated[
         bool, typer.Option("--others", help="Draw pictures of none of the classes instead.")
     ] = False,

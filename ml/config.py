@@ -48,8 +48,11 @@ class Config:
 
     def write(self) -> None:
         """Write `config.json` into the run folder."""
+        paths = {name: getattr(self, name) for name in ("data", "teacher", "others")}
+        found = {name: path.resolve() for name, path in paths.items() if path is not None}
         with replacing(self.output / "config.json") as partial:
-            partial.write_bytes(TypeAdapter(Config).dump_json(self, indent=2) + b"\n")
+            stored = TypeAdapter(Config).dump_json(replace(self, **found), indent=2)
+            partial.write_bytes(stored + b"\n")
 
     @classmethod
     def read(cls, run: Path) -> "Config":
@@ -74,7 +77,7 @@ class Config:
         """
         for name in names:
             was, wanted = self._setting(name), asked._setting(name)
-            if was != wanted:
+            if was != wanted and wanted != "auto":  # a strategy is stored as it was chosen
                 raise DataError(
                     f"{self.output} was started with {name.replace('_', '-')} {was}, not {wanted}: "
                     "leave the option out to go on, or start a new run."

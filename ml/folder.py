@@ -72,6 +72,8 @@ class Folder:
 
 def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
     """Smallest, middle and largest of the photos' sides, in pixels."""
+    if not samples:
+        return {}
     sides = np.sort([sample.size for sample in samples], axis=1)  # (N, 2), the shorter first
     return {
         name: {"smallest": int(of.min()), "middle": int(np.median(of)), "largest": int(of.max())}

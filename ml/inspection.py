@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -63,22 +62,15 @@ def warnings(folder: Folder) -> list[str]:
             found.append(f"There are no photos for {split}.")
         elif unseen:
             found.append(f"No photos for {split} of: {listing(sorted(unseen))}.")
-    if small := sum(min(sample.size) < SMALL for sample in folder.samples):
+    if small := sum(0 < min(sample.size) < SMALL for sample in folder.samples):
         found.append(f"{small} photos are less than {SMALL} pixels wide or high.")
     return found
 
 
 def folder_facts(folder: Folder) -> dict[str, Any]:
-    """What `data.json` holds of a folder that is split, and its sizes, formats and warnings."""
-    sides = np.array([sample.size for sample in folder.samples])  # (N, 2)
-    sizes = {
-        name: dict(zip(("width", "height"), map(int, np.quantile(sides, at, axis=0)), strict=True))
-        for name, at in (("smallest", 0), ("median", 0.5), ("largest", 1))
-        if folder.samples
-    }
+    """What `data.json` holds of a folder that is split, and its formats and warnings."""
     formats = Counter(sample.format for sample in folder.samples)
     return folder.summary() | {
-        "sizes": sizes,
         "formats": dict(formats.most_common()),
         "warnings": warnings(folder),
     }
@@ -99,8 +91,13 @@ def show_folder(folder: Folder, console: Console) -> None:
     console.print(table)
     if len(labels) > ROWS:
         console.print(f"Of {len(labels)} classes the {ROWS} largest and smallest are shown.")
-    for name, of in facts["sizes"].items():
-        console.print(f"{name} width x height: {of['width']} x {of['height']}", highlight=False)
+    for name in ("shorter_side", "longer_side") if facts["sizes"] else ():
+        of = facts["sizes"][name]
+        console.print(
+            f"{name.replace('_', ' ')} from {of['smallest']} to {of['largest']} pixels, "
+            f"middle {of['middle']}",
+            highlight=False,
+        )
     console.print(", ".join(f"{count} {name}" for name, count in facts["formats"].items()))
     _show_pairs(
         ("left out", "why"), [(file["file"], file["reason"]) for file in facts["dropped"]], console

@@ -58,17 +58,21 @@ class Lesson:
         return pixels, wanted
 
 
-def teacher(model: Path, classes: tuple[str, ...], threads: int) -> Engine:
+def teacher(model: Path, classes: tuple[str, ...], size: int, threads: int) -> Engine:
     """Load a model.onnx to learn from.
 
     Raises:
-        ModelError: where it knows other classes.
+        ModelError: where it knows other classes, or takes pictures of another size.
     """
     engine = OnnxEngine(model, threads)
     if engine.card.classes != classes:
         raise ModelError(
             f"{model} knows {', '.join(engine.card.classes)}, and a teacher must know the very "
             f"classes of the folder: {', '.join(classes)}."
+        )
+    if (side := engine.card.preprocessing.size) != size:
+        raise ModelError(
+            f"{model} takes pictures of {side} pixels a side: train with --size {side}."
         )
     return engine
 

@@ -179,7 +179,7 @@ def coverage(answers: Answers) -> str:
 
 def _epochs(axes: Axes, history: History, best: int | None) -> None:
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if best:
         axes.axvline(best, color=INK, alpha=0.5, ls=":", label="best epoch")
 

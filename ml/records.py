@@ -84,7 +84,7 @@ def read(run: Path) -> Record:
         DataError: where the folder is none of a training run.
     """
     config, data = _read_json(run / "config.json"), _read_json(run / "data.json")
-    if not config or not data:
+    if "data" not in config or "counts" not in data:
         raise DataError(f"{run} is no run folder: config.json and data.json must be in it.")
     return Record(
         config,
@@ -97,7 +97,10 @@ def read(run: Path) -> Record:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: `train --resume` writes it anew.") from error
 
 
 def read_history(path: Path) -> History:

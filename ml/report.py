@@ -101,8 +101,8 @@ def _training_plots(record: Record, best: int | None) -> Plots:
 
 def _result_plots(record: Record, answers: Answers | None, card: Card | None) -> Plots:
     drawn = {}
-    if record.judged in record.metrics:
-        matrix = np.array(record.metrics[record.judged]["confusion"])
+    matrix = np.array(record.metrics.get(record.judged, {}).get("confusion", []))
+    if matrix.size:
         wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
         kept = np.sort(np.argsort(-wrong, kind="stable")[: plots.MOST_CELLS])
         few = matrix[np.ix_(kept, kept)].tolist()

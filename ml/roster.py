@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ml.errors import DataError
+from ml.errors import DataError, ImageError
 from ml.folder import Folder, Sample
+from ml.image import decode
 
 
 def limited(folder: Folder, count: int) -> Folder:
-    """Keep so many photos of each class (and of each split that the folder came with), or all.
+    """Keep so many photos of each class and split, or all.
 
     They are taken at even distances, as neighbours tend to be of one scene.
     """
@@ -29,8 +30,11 @@ def limited(folder: Folder, count: int) -> Folder:
     return replace(folder, samples=tuple(s for s in folder.samples if s.path in kept))
 
 
-def as_it_was(folder: Folder, summary: Path, console: Console) -> Folder:
+def as_it_was(folder: Folder, summary: Path, limit: int, console: Console) -> Folder:
     """Return the photos that stand in `data.json`, in its order, and say what has changed since.
+
+    Args:
+        limit: photos of each class that the run began with; 0 is all there were.
 
     New photos are left out. Those that are gone keep their places, as unreadable ones.
 
@@ -43,7 +47,7 @@ def as_it_was(folder: Folder, summary: Path, console: Console) -> Folder:
         raise DataError(f"{summary} cannot be read: start a new run.") from error
     found = {sample.path.relative_to(folder.root).as_posix(): sample for sample in folder.samples}
     files: dict[str, str] = recorded["files"]
-    gone, new = files.keys() - found.keys(), found.keys() - files.keys()
+    gone, new = files.keys() - found.keys(), set() if limit else found.keys() - files.keys()
     if gone or new:
         console.print(
             f"{folder.root} has changed since the run began. {len(new)} new photos are left out, "
@@ -64,6 +68,14 @@ def _gone(root: Path, file: str, classes: list[str]) -> Sample:
 
 
 def readable(folder: Folder, unreadable: set[Path]) -> Folder:
-    """Leave out what could not be read in training, or is gone."""
-    kept = (s for s in folder.samples if s.path not in unreadable and s.path.exists())
+    """Leave out what could not be read in training, and what is damaged or gone by now."""
+    kept = (s for s in folder.samples if s.path not in unreadable and _opens(s.path))
     return replace(folder, samples=tuple(kept))
+
+
+def _opens(path: Path) -> bool:
+    try:
+        decode(path.read_bytes())
+    except (OSError, ImageError):
+        return False
+    return True

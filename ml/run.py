@@ -27,8 +27,8 @@ from ml.served import settle, show_calibration, write_predictions
 from ml.synthesize import synthesize
 from ml.trainer import STATE, Trainer
 
-RESULTS = ("model.onnx", "model.safetensors", "report.html", "metrics.json")
-"""What a finished run has; the last is written last, and gone while training goes on."""
+RESULTS = ("model.onnx", "model.safetensors", "predictions.csv", "metrics.json", "report.html")
+"""What a finished run has, and no other."""
 
 SHORTER_SIDE = 256 / 224
 """Of the resized photo, in sides of the network's input: the usual one."""
@@ -52,16 +52,19 @@ def run(config: Config, console: Console, resume: bool = False) -> Path:
         console = console if team.leads else Console(quiet=True)
         if any(team.gather([team.restarted])):
             resume = resume or team.share((config.output / STATE).exists)
-        folder, preprocessing = team.share(lambda: prepare(config, resume, console))
+        asked = config
+        config, folder, preprocessing = team.share(lambda: prepare(asked, resume, console))
         trainer = Trainer(config, folder, preprocessing, console, team, started)
         if resume:
             trainer.resume()
-            console.print(f"Going on after epoch {trainer.standing.epoch} of {config.epochs}.")
+            console.print(
+                f"Going on after epoch {trainer.standing.epoch} of {trainer.standing.epochs}."
+            )
         if trainer.over() and all((config.output / name).exists() for name in RESULTS):
             console.print(f"{config.output} is finished: nothing is missing.", markup=False)
             return model
         if team.leads:
-            (config.output / RESULTS[-1]).unlink(missing_ok=True)
+            begin(config, folder, resume)
         stopped = trainer.run()
         if team.leads:
             training = trainer.standing.summary(stopped) | {
@@ -77,41 +80,50 @@ def run(config: Config, console: Console, resume: bool = False) -> Path:
     return model
 
 
-def prepare(config: Config, resume: bool, console: Console) -> tuple[Folder, Preprocessing]:
-    """Look at the data, choose what is to be chosen, and open the run folder."""
+def prepare(config: Config, resume: bool, console: Console) -> tuple[Config, Folder, Preprocessing]:
+    """Look at the data, and choose what is to be chosen."""
     output = config.output
     output.mkdir(parents=True, exist_ok=True)
     found = scan(config.data or _draw(output))
     if resume:
-        folder = as_it_was(found, output / "data.json", console)
+        folder = as_it_was(found, output / "data.json", config.limit_data, console)
     else:
-        folder = divide(limited(found, config.limit_data), config.split)
+        folder = limited(divide(found, config.split), config.limit_data)
     _check(folder, console)
-    strategy, reason = choose_strategy(folder, config.strategy)
+    strategy, reason = choose_strategy(folder, config.strategy, config.size)
     console.print(
         f"{len(folder.samples)} photos of {len(folder.classes)} classes, "
         f"{len(folder.dropped)} files left out. Strategy {strategy}: {reason}."
     )
-    if not resume:  # what an earlier run has left here is none of this one's
-        for name in ("config.json", STATE):
-            (output / name).unlink(missing_ok=True)
-        _write_json(output / "data.json", folder.summary())
-        replace(config, strategy=strategy).write()
     preprocessing = Preprocessing(
         strategy=strategy,
         size=config.size,
         shorter_side=round(config.size * SHORTER_SIDE),
         views=config.views,
     )
-    return folder, preprocessing
+    return replace(config, strategy=strategy), folder, preprocessing
 
 
-def choose_strategy(folder: Folder, wanted: Wanted) -> tuple[Strategy, str]:
+def begin(config: Config, folder: Folder, resume: bool) -> None:
+    """Clear the run folder of what is no longer so, and write down what begins.
+
+    All that can be wrong with the settings has shown by now: a slip of the pen must not cost an
+    earlier run.
+    """
+    learnt = ("best.safetensors", "last.safetensors", "history.csv", STATE)
+    for name in RESULTS if resume else (*RESULTS, *learnt):
+        (config.output / name).unlink(missing_ok=True)
+    if not resume:
+        _write_json(config.output / "data.json", folder.summary())
+        config.write()
+
+
+def choose_strategy(folder: Folder, wanted: Wanted, size: int = 224) -> tuple[Strategy, str]:
     """Pick the resizing strategy from the photos' sizes, and say why."""
     if wanted != "auto":
         return wanted, "as asked for"
-    sides = np.array([min(sample.size) for sample in folder.of("train")])
-    close = float(((sides >= 200) & (sides <= 260)).mean())
+    sides = np.array([min(sample.size) for sample in folder.of("train") if min(sample.size)])
+    close = float(((sides >= 0.9 * size) & (sides <= 1.16 * size)).mean())
     if close >= 0.9:
         return "native", f"{close:.0%} of the photos are about as large as the network's input"
     return "shorter-side", f"the photos' shorter sides run from {sides.min()} to {sides.max()}"
@@ -132,7 +144,7 @@ def _finish(config: Config, folder: Folder, training: dict[str, Any], console: C
     write_predictions(output / "predictions.csv", folder, settled)
     save(output / "model.safetensors", parameters_of(network), settled.card)
     stamp(model, settled.card)
-    _write_json(output / RESULTS[-1], settled.metrics | {"training": training})
+    _write_json(output / "metrics.json", settled.metrics | {"training": training})
     console.print(f"Look at it: {report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
 

@@ -81,7 +81,9 @@ class Trainer:
             len(classes),
             config.label_smoothing,
             config.mixup,
-            teacher(config.teacher, classes, threads) if config.teacher else None,
+            teacher(config.teacher, classes, preprocessing.size, threads)
+            if config.teacher
+            else None,
         )
         self.class_weights = self.device.place(class_weights(folder))
         self.optimisation = Optimisation(self.network, config, len(self.loaders.batches))
@@ -119,11 +121,14 @@ class Trainer:
                     self._record()
             except KeyboardInterrupt:
                 stopped = "interrupted"
-                self.console.print(
-                    f"Stopped. The best so far is kept; --resume {self.config.output} would go on."
-                )
+                self.console.print(f"Stopped; --resume {self.config.output} would go on.")
                 if self.standing.epoch == 0 and self.seen and self.team.count == 1:
                     self._record(whole=False)
+        if self.standing.best_epoch == 0 and self.standing.epoch > 0:
+            raise DataError(
+                f"No epoch was kept: nothing could be written to {self.config.output}, or the loss "
+                "was no number. Make room there, and go on with --resume."
+            )
         if self.standing.best_epoch == 0:
             raise DataError("Training stopped before anything was learnt: there is no model.")
         return stopped
@@ -254,7 +259,10 @@ class Trainer:
     def _fit_into_time(self) -> None:
         """Plan as many epochs as the time budget allows, now that one has been timed."""
         standing, config = self.standing, self.config
-        epochs = min(config.epochs, 1 + standing.affordable(config, self._seconds()))
+        seconds = self._seconds()
+        # Each process has its own clock, and all must come to the same plan.
+        affordable = self.team.share(lambda: standing.affordable(config, seconds))
+        epochs = min(config.epochs, 1 + affordable)
         if epochs < config.epochs:
             standing.epochs = epochs
             self.optimisation.plan(epochs, self.optimisation.schedule.last_epoch)

@@ -11,13 +11,13 @@ from ml.errors import DataError
 
 def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     config = Config(
-        data=Path("photos ünd more"),
+        data=Path("/photos ünd more"),
         output=tmp_path,
         strategy="native",
         learning_rate=0.1 + 0.2,
         split=Split(seed=7, test=0.25),
         others=None,
-        teacher=Path("teacher.onnx"),
+        teacher=Path("/teacher.onnx"),
         time_budget=1.5,
     )
     config.write()

@@ -52,7 +52,9 @@ def test_of_many_classes_the_weakest_are_shown() -> None:
     chances = np.eye(200)
     chances[7] = chances[8]
     console = Console(record=True, width=120)
-    show(measure(chances, np.arange(200), classes), console)
+    scores = measure(chances, np.arange(200), classes)
+    scores |= {"calibration_error_before": 0.0, "coverage": 1.0, "accepted_accuracy": None}
+    show(scores, console)
     text = console.export_text()
     assert len(text.splitlines()) < 70
     assert "50 weakest of 200" in text

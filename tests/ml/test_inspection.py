@@ -38,8 +38,8 @@ def printed(*arguments: object, show: object) -> str:
 def test_facts_of_a_folder(lopsided: Path) -> None:
     facts = folder_facts(divide(scan(lopsided), Split()))
     assert facts["formats"] == {"JPEG": 10, "PNG": 2}
-    assert facts["sizes"]["smallest"]["height"] == 30
-    assert facts["sizes"]["median"]["width"] > 100
+    assert facts["sizes"]["shorter_side"]["smallest"] == 30
+    assert facts["sizes"]["longer_side"]["middle"] > 100
     said = " ".join(facts["warnings"])
     for word in (
         "empty",
@@ -62,7 +62,14 @@ def test_a_good_folder_brings_no_warning(tmp_path: Path) -> None:
 
 def test_a_folder_for_people(lopsided: Path) -> None:
     text = printed(divide(scan(lopsided), Split()), show=show_folder)
-    for word in ("[red]birds", "one 🪁", "page.jpg", "This file is no image", "40 x 30", "2 PNG"):
+    for word in (
+        "[red]birds",
+        "one 🪁",
+        "page.jpg",
+        "This file is no image",
+        "shorter side from 30",
+        "2 PNG",
+    ):
         assert word in text, word
 
 

@@ -40,7 +40,7 @@ def test_mixup_blends_pictures_and_answers_alike() -> None:
 
 
 def test_a_teacher_says_half_of_it_and_nothing_on_what_is_of_no_class() -> None:
-    wise = teacher(SHIPPED_MODEL, Predictor().card.classes, threads=1)
+    wise = teacher(SHIPPED_MODEL, Predictor().card.classes, size=224, threads=1)
     labels = torch.tensor([0, 1, 2, 3, 0, -1])
     _, wanted = Lesson(4, smoothing=0, mixup=0, teacher=wise)(PIXELS, labels)
     answers = probabilities(wise.run(PIXELS.numpy())[0], wise.card.temperature)
@@ -51,12 +51,12 @@ def test_a_teacher_says_half_of_it_and_nothing_on_what_is_of_no_class() -> None:
 
 def test_a_teacher_of_other_classes_is_refused() -> None:
     with pytest.raises(ModelError, match="the very classes"):
-        teacher(SHIPPED_MODEL, ("cats", "dogs"), threads=1)
+        teacher(SHIPPED_MODEL, ("cats", "dogs"), size=224, threads=1)
 
 
 def test_there_must_be_a_teacher(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model file"):
-        teacher(tmp_path / "none.onnx", ("cats", "dogs"), threads=1)
+        teacher(tmp_path / "none.onnx", ("cats", "dogs"), size=224, threads=1)
 
 
 def test_rare_classes_count_more_and_all_together_as_before() -> None:
@@ -64,3 +64,8 @@ def test_rare_classes_count_more_and_all_together_as_before() -> None:
     weights = class_weights(Folder(Path(), ("many", "one"), tuple(samples), (), ()))
     assert float(weights.mean()) == pytest.approx(1)
     assert float(weights[1] / weights[0]) == pytest.approx(3)  # the root of nine
+
+
+def test_a_teacher_of_other_pictures_is_refused() -> None:
+    with pytest.raises(ModelError, match="train with --size 224"):
+        teacher(SHIPPED_MODEL, Predictor().card.classes, size=256, threads=1)

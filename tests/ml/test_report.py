@@ -224,13 +224,20 @@ def test_names_of_classes_are_nothing_but_names(tmp_path: Path) -> None:
     assert not [e for e in page(tmp_path).iter("img") if e.get("onerror")]
 
 
+def test_of_many_classes_the_matrix_of_those_with_most_mistakes(tmp_path: Path) -> None:
+    fake_run(tmp_path, [f"class {i:02}" for i in range(30)], photos=3, epochs=1)
+    report(tmp_path)
+    assert "Of 30 classes the 25 with the most mistakes" in words(tmp_path)
+    assert (tmp_path / "confusion-counts.svg").exists()
+
+
 @pytest.mark.slow
 def test_a_thousand_classes_stay_small_and_the_cuts_are_said(tmp_path: Path) -> None:
     fake_run(tmp_path, [f"class {i:04}" for i in range(1000)], photos=3, epochs=5)
     assert report(tmp_path).stat().st_size < 5_000_000
     text = words(tmp_path)
     assert "Of 1000 classes the 8 with the lowest F1" in text
-    assert "Of 1000 classes the 25 with the most mistakes" in text
+    assert "Of 1000 classes no matrix is kept" in text
     assert "The 100 classes with the lowest F1, of 1000" in text
 
 

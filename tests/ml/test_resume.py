@@ -20,13 +20,14 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from ml.config import Config
-from ml.run import prepare
+from ml.run import begin, prepare
 from ml.trainer import Trainer
 config, resume = Config.read(Path(sys.argv[1])), "--resume" in sys.argv
-folder, preprocessing = prepare(config, resume, Console(quiet=True))
+config, folder, preprocessing = prepare(config, resume, Console(quiet=True))
 trainer = Trainer(config, folder, preprocessing, Console(quiet=True))
 if resume:
     trainer.resume()
+begin(config, folder, resume)
 print(trainer.standing.epoch, len(trainer.loaders.batches), flush=True)
 step = trainer._step
 def told(*batch):

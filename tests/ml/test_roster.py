@@ -28,12 +28,12 @@ def test_a_run_goes_on_with_the_photos_it_began_with(
     begun = divide(scan(photos), Split(validation=0.4))
     record = tmp_path / "data.json"
     record.write_text(json.dumps(begun.summary()), encoding="utf-8")
-    assert as_it_was(scan(photos), record, QUIET).samples == begun.samples
+    assert as_it_was(scan(photos), record, 0, QUIET).samples == begun.samples
     gone, damaged = begun.samples[1], begun.samples[6]
     gone.path.unlink()
     damaged.path.write_bytes(b"")
     picture(seed=77).save(gone.path.with_name("new.png"))
-    again = as_it_was(scan(photos), record, Console(width=500))
+    again = as_it_was(scan(photos), record, 0, Console(width=500))
     assert "1 new photos are left out, 2 are gone" in capsys.readouterr().out
     described = [(s.path, s.label, s.split) for s in begun.samples]
     assert [(s.path, s.label, s.split) for s in again.samples] == described
@@ -51,4 +51,4 @@ def test_without_a_record_a_run_cannot_go_on(
     if content is not None:
         (tmp_path / "data.json").write_text(content)
     with pytest.raises(DataError, match="start a new run"):
-        as_it_was(scan(drawn), tmp_path / "data.json", QUIET)
+        as_it_was(scan(drawn), tmp_path / "data.json", 0, QUIET)

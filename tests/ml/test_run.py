@@ -16,11 +16,11 @@ from rich.console import Console
 from ml.card import Split
 from ml.checkpoint import load
 from ml.config import Config
-from ml.errors import DataError
+from ml.errors import DataError, ModelError
 from ml.folder import divide, scan
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing
-from ml.run import choose_strategy, run
+from ml.run import choose_strategy, prepare, run
 from ml.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +174,24 @@ def test_runs_of_any_length_have_a_schedule(drawn: Path, tmp_path: Path, epochs:
     trainer = Trainer(config, folder, Preprocessing(), Console(quiet=True))
     for _ in range(epochs * len(trainer.loaders.training) - 1):
         trainer.optimisation.step()
+
+
+def test_a_slip_of_the_pen_costs_an_earlier_run_nothing(drawn: Path, tmp_path: Path) -> None:
+    earlier = {"last.pt": "state", "config.json": "{}", "report.html": "page"}
+    for name, content in earlier.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError, match="no file"):
+        run(Config(data=drawn, output=tmp_path, initial="nowhere.st"), Console(quiet=True))
+    assert {name: (tmp_path / name).read_text() for name in earlier} == earlier
+
+
+def test_few_photos_are_of_the_splits_that_all_have(drawn: Path, tmp_path: Path) -> None:
+    config = Config(data=drawn, output=tmp_path, limit_data=2)
+    _, few, _ = prepare(config, resume=False, console=Console(quiet=True))
+    whole = divide(scan(drawn), config.split)
+    for split in ("train", "validation", "test"):
+        assert {s.path for s in few.of(split)} <= {s.path for s in whole.of(split)}
+    assert len(few.of("train")) == 8
 
 
 def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: Path) -> None:
