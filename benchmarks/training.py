@@ -132,7 +132,7 @@ def parts(folder: Folder) -> dict[str, float]:
     trainer = _trainer(folder, epochs=9)
     device, batch = trainer.device, trainer.config.batch
     photos = [sample.path for sample in folder.of("train")[:batch]]
-    augment = augmentation(trainer.preprocessing)
+    augment = augmentation(trainer.preprocessing, trainer.config.augment)
     taken: dict[str, float] = {}
 
     @contextmanager
