@@ -238,6 +238,7 @@ def test_a_thousand_classes_stay_small_and_the_cuts_are_said(tmp_path: Path) -> 
     text = words(tmp_path)
     assert "Of 1000 classes the 8 with the lowest F1" in text
     assert "Of 1000 classes no matrix is kept" in text
+    assert "No class was taken for another" not in text
     assert "The 100 classes with the lowest F1, of 1000" in text
 
 
