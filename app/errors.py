@@ -7,8 +7,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 
+from app.observe import note
 from app.request_id import HEADER, request_id
 from ml.errors import (
     EmptyImage,
@@ -27,7 +29,7 @@ class RequestError(SkyspotterError):
 
     status: ClassVar[int]
     code: ClassVar[str]
-    retry_after: ClassVar[int | None] = None
+    headers: ClassVar[dict[str, str]] = {}
 
 
 class NoImage(RequestError):
@@ -42,10 +44,39 @@ class BodyTooLarge(RequestError):
     status, code = 413, "body_too_large"
 
 
+class TooManyFiles(RequestError):
+    """A batch has more photos than the limit."""
+
+    status, code = 413, "too_many_files"
+
+
+class Unauthorized(RequestError):
+    """The service asks for an API key, and none that it knows was sent."""
+
+    status, code = 401, "unauthorized"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class Overloaded(RequestError):
+    """As many requests wait as may."""
+
+    status, code = 503, "overloaded"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
 class NotReady(RequestError):
     """The model is not loaded, or could not be."""
 
-    status, code, retry_after = 503, "not_ready", 2
+    status, code = 503, "not_ready"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+
+
+class TimedOut(RequestError):
+    """The deadline passed: while the photo came in, waited or was worked on."""
+
+    status, code = 504, "timed_out"
+    # Who sends too slowly is not waited for any longer.
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
 
 
 _IMAGE_ERRORS: dict[type[ImageError], tuple[int, str]] = {
@@ -62,11 +93,17 @@ _HTTP_ERRORS = {
 }
 
 
+def code_of(error: ImageError) -> str:
+    """Return an image error's public code."""
+    return _IMAGE_ERRORS[type(error)][1]
+
+
 def answer(
     request: Request, status: int, code: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     """Build the one shape that all errors have."""
     own_id = request_id(request.scope)
+    note(request.scope, code=code)
     return JSONResponse(
         {"detail": detail, "code": code, "request_id": own_id},
         status,
@@ -81,13 +118,13 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _internal_error)
+    # Within the other middleware, so that these answers too have their headers and are seen.
+    app.add_middleware(ServerErrorMiddleware, handler=_internal_error)
 
 
 async def _request_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestError)
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-    return answer(request, error.status, error.code, str(error), headers)
+    return answer(request, error.status, error.code, str(error), error.headers)
 
 
 async def _image_error(request: Request, error: Exception) -> JSONResponse:
@@ -111,8 +148,8 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _gone(request: Request, _: Exception) -> JSONResponse:
-    # Nobody reads this: the caller hung up while sending. It is no error of ours.
-    return answer(request, 400, "no_image", "The photo did not arrive whole. Send it again.")
+    # Nobody reads this, for the caller has hung up. Numbers and log tell it apart, as nginx' do.
+    return answer(request, 499, "client_gone", "The caller hung up before the answer.")
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:

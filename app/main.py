@@ -1,40 +1,41 @@
-"""The service: `uvicorn app.main:app`."""
+"""The service as an ASGI app: `uvicorn app.main:app`, or `python -m app` with all its guards."""
 
 import asyncio
+import multiprocessing
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
+from app import logs, predict, probes, web
 from app.errors import handle_errors
 from app.inference import Inference
-from app.request_id import RequestId, request_id
-from app.schemas import Error, Health, Prediction
+from app.observe import Observe
+from app.request_id import HEADER, RequestId
+from app.security import SecurityHeaders
+from app.service import Service
 from app.settings import Settings
-from app.upload import REQUEST_BODY, read_photo
 from ml import __version__
 
-TopK = Annotated[int | None, Query(ge=1, description="Only the k largest, largest first.")]
 DESCRIPTION = "Tells what flies on a photo of the sky. Try `POST /predict` with a photo."
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Error, "description": "`no_image`"},
-    413: {"model": Error, "description": "`body_too_large`, `too_many_pixels`"},
-    415: {"model": Error, "description": "`unsupported_format`"},
-    422: {"model": Error, "description": "`unreadable_image`, `invalid_parameter`"},
-    503: {"model": Error, "description": "`not_ready`; try again after `Retry-After` seconds"},
-}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Build the app; settings come from the environment unless given."""
     settings = settings or Settings.from_environment()
-    inference = Inference(settings)
+    logs.configure(settings.log_format)
+    service = Service(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _reload_on_hangup(service.inference)
         # The port answers at once: probes see `starting` until the model is there.
-        loading = asyncio.create_task(asyncio.to_thread(inference.load))
+        loading = asyncio.create_task(asyncio.to_thread(service.inference.load))
+        if multiprocessing.parent_process():  # one of several workers: the others answer meanwhile
+            await loading
         yield
         await loading
 
@@ -43,44 +44,40 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,  # it knows nothing of ROOT_PATH
+        docs_url=None,  # ours is in app/web.py: FastAPI's loads Swagger UI from the internet
+        redoc_url=None,
     )
     app.root_path = settings.root_path  # for Lambda, where no server can be told of it
-    app.state.settings, app.state.inference = settings, inference
-    app.add_middleware(RequestId)
+    app.state.service = service
     handle_errors(app)
-    app.include_router(router)
+    _add_middleware(app, service)
+    app.include_router(predict.router)
+    app.include_router(probes.router)
+    app.include_router(web.router)
     return app
 
 
-router = APIRouter()
+def _add_middleware(app: FastAPI, service: Service) -> None:
+    """From the inside out: what is added last sees a request first."""
+    if origins := service.settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", HEADER],
+            expose_headers=[HEADER, "Retry-After"],
+        )
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observe, metrics=service.metrics)
+    app.add_middleware(RequestId)
 
 
-@router.post(
-    "/predict",
-    responses=ERRORS,
-    openapi_extra=REQUEST_BODY,
-    summary="What flies on this photo?",
-)
-async def predict(request: Request, top_k: TopK = None) -> Prediction:
-    """Send the photo as the form field `file`, or as the request's body."""
-    inference: Inference = request.app.state.inference
-    photo = await read_photo(request, request.app.state.settings.max_body_bytes)
-    answer = await inference.predict(photo)
-    return Prediction.of(answer, inference.model(), request_id(request.scope), top_k)
-
-
-@router.get("/health", responses={503: {"model": Health}}, summary="Can it predict?")
-async def health(request: Request, response: Response) -> Health:
-    """200 when photos can be predicted, else 503."""
-    state: Health = request.app.state.inference.health()
-    response.status_code = 200 if state.status == "ok" else 503
-    return state
-
-
-@router.get("/health/live", summary="Does the process answer?")
-async def live() -> dict[str, str]:
-    """200 while the process answers, whether or not the model is ready."""
-    return {"status": "ok"}
+def _reload_on_hangup(inference: Inference) -> None:
+    """Take up a new model file on SIGHUP, where signals can be had: in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, inference.reload)
 
 
 app = create_app()

@@ -37,14 +37,23 @@ EXAMPLES = {
     "evaluate": (
         "evaluate runs/latest/model.onnx path/to/folder",
         "evaluate weights/model.onnx path/to/folder --split all --json scores.json",
+        "evaluate weights/model.onnx pictures --split all --evidence",
     ),
     "predict": (
         "predict photo.jpg",
         "predict folder 'more/**/*.jpg' --format csv > answers.csv",
         "predict folder --model runs/latest/model.onnx --format jsonl | head",
     ),
+    "score": (
+        "score path/to/folder --output predictions.parquet",
+        "score 's3://bucket/photos/**/*.jpg' --output predictions.parquet",
+        "score gs://bucket/photos --output predictions.parquet --ray auto",
+    ),
     "calibrate": ("calibrate weights/model.onnx path/to/folder --precision 0.95",),
-    "export": ("export runs/latest --output model.onnx",),
+    "export": (
+        "export runs/latest --output model.onnx",
+        "export runs/latest --output model.int8.onnx --int8 --calibration path/to/folder",
+    ),
     "report": ("report runs/latest",),
     "synthesize": ("synthesize pictures --images-per-class 20 --seed 1",),
     "inspect": (
@@ -53,6 +62,9 @@ EXAMPLES = {
         "inspect path/to/folder --json > data.json",
     ),
 }
+EXTRAS = {"pyarrow": "bulk", "fsspec": "bulk", "ray": "ray"}
+"""Which packages come with which extra; all others with `training`."""
+
 console = Console()
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -74,7 +86,11 @@ def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
             errors.print(f"{error.filename or function.__name__}: {reason}.", style="red")
             raise typer.Exit(1) from error
         except ModuleNotFoundError as error:
-            errors.print(f"This command needs the package {error.name}: run `make install`.")
+            extra = EXTRAS.get(str(error.name).partition(".")[0], "training")
+            errors.print(
+                f"This command needs the package {error.name}: run `make install`, or "
+                f"`pip install --constraint constraints.txt --editable '.[{extra}]'`."
+            )
             raise typer.Exit(1) from error
 
     examples = [f"  python -m ml {line}" for line in EXAMPLES.get(function.__name__, ())]
@@ -105,7 +121,7 @@ def train(
     mixup: Annotated[float, typer.Option(help="How much photos blend.", min=0)] = 0.2,
     label_smoothing: Annotated[float, typer.Option(min=0, max=0.5)] = 0.1,
     averaged_epochs: Annotated[
-        float, typer.Option(help="Epochs that parameters are averaged over (EMA).", min=0)
+        float, typer.Option(help="Epochs that parameters are averaged over (EMA); 0: none.", min=0)
     ] = 2.0,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     batch: Annotated[int, typer.Option(min=2)] = 32,
@@ -195,22 +211,40 @@ def evaluate(
     others: Annotated[
         Path | None, typer.Option(help="Photos of none of the classes, to be refused.")
     ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Judge the evidence by the objects' boxes as well.")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
 ) -> None:
     """Measure a model file on an image folder, through the path that serves.
 
-    A folder without a split of its own is dealt out as it was when the model was trained.
+    A folder without a split of its own is dealt out as it was when the model was trained; a
+    data.json beside the model knows it, and what that does not name is of no split. For
+    `--evidence`, its index.csv has the objects' boxes in the columns x0, y0, x1 and y1, and the
+    parameters stand beside the model as model.safetensors. With those there, `--others` compares
+    distances from the training photos as well.
     """
     from ml.evaluate import evaluate, show
-    from ml.folder import divide, pictures_of_no_class, scan
+    from ml.features import areas
+    from ml.folder import pictures_of_no_class, scan
+    from ml.roster import as_trained
 
     predictor = Predictor(model)
     if views is not None:
         predictor.engine.card = predictor.card.with_views(views)
-    folder = divide(scan(data), predictor.card.split)
+    folder = as_trained(scan(data), model.parent, predictor.card.split, errors)
     strangers = pictures_of_no_class(others) if others is not None else []
     scores = evaluate(predictor, folder.of(split), by, strangers)
+    parameters = model.with_name("model.safetensors")
+    if strangers:
+        photos = (folder.of("train"), folder.of(split), strangers)
+        scores["others"]["auroc"] |= areas(parameters, predictor.card, *photos)
     show(scores, console)
+    if evidence:
+        from ml.explanation import judge, show_judgement
+
+        scores["evidence"] = judge(predictor, parameters, folder.of(split))
+        show_judgement(scores["evidence"], console)
     if json_file is not None:
         json_file.write_text(json.dumps(scores, indent=2), encoding="utf-8")
 
@@ -225,13 +259,18 @@ def calibrate(
 ) -> None:
     """Fit a model's temperature and threshold again, on a folder's validation photos.
 
-    A folder without a split of its own is dealt out as it was when the model was trained.
+    A folder without a split of its own is dealt out as it was when the model was trained. In a
+    run folder the scores, the answers and the report are written anew.
     """
-    from ml.folder import divide, scan
+    from ml.folder import scan
+    from ml.report import report
+    from ml.roster import as_trained
     from ml.served import recalibrate, show_calibration
 
-    folder = divide(scan(data), Predictor(model).card.split)
+    folder = as_trained(scan(data), model.parent, Predictor(model).card.split, errors)
     show_calibration(recalibrate(model, folder, precision), console)
+    if model.with_name("report.html").exists():
+        report(model.parent)
 
 
 @command
@@ -249,7 +288,7 @@ def predict(
 
     A file that is no photo is named at the end, and the rest goes on; the exit status is 1 then.
     """
-    predictor = Predictor(model)
+    predictor = Predictor.open(model)
     failed = write(answers(predictor, find(paths)), format, predictor.card.classes)
     for path, reason in failed:
         errors.print(f"{path}: {reason}")
@@ -259,13 +298,62 @@ def predict(
 
 
 @command
+def score(
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders, files, patterns; s3://, gs:// and other URLs.")
+    ],
+    output: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    model: Annotated[Path, typer.Option(help="A model.onnx.")] = SHIPPED_MODEL,
+    ray: Annotated[
+        str, typer.Option(help="A Ray cluster to work on: auto, local or its address.")
+    ] = "",
+    precision: Annotated[
+        Literal["auto", "float32", "int8"],
+        typer.Option(help="auto: int8 where that costs next to nothing and this machine can."),
+    ] = "auto",
+) -> None:
+    """Score photos by the million into one Parquet file; run it again after it was interrupted.
+
+    A file that is no photo has its reason in the column `error`, and the exit status is 0.
+    """
+    from ml.score import choose, here, score
+
+    chosen = choose(model, precision)
+    if not ray:
+        score(sources, output, chosen, console, here)
+        return
+    from ml.ray_score import cluster
+
+    with cluster(ray) as on_ray:
+        score(sources, output, chosen, console, on_ray)
+
+
+@command
 def export(
     source: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
     output: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise: about twice as fast, a little less exact.")
+    ] = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="The image folder that it was trained on, for --int8.")
+    ] = None,
 ) -> None:
-    """Write an ONNX file and check it against PyTorch; nothing is written if they disagree."""
+    """Write an ONNX file and check it against PyTorch; nothing is written if they disagree.
+
+    With --int8 ranges are taken from the folder's training photos, and accuracy and agreement
+    with float32 are measured on its others. `model.int8.onnx` beside `model.onnx` is served in
+    its place where that costs next to no accuracy.
+    """
     from ml.export import export
 
+    if int8 != (calibration is not None):
+        raise typer.BadParameter("--int8 and --calibration go together.")
+    if calibration is not None:
+        from ml.quantisation import export_int8, show_quantised
+
+        show_quantised(export_int8(source, output, calibration), console)
+        return
     difference = export(source, output)
     console.print(f"{output}: agrees with PyTorch to {difference:.1e}.")
 

@@ -27,6 +27,33 @@ class Split(BaseModel):
     """Of what is not test: it chooses the best epoch and calibrates."""
 
 
+class Quantised(BaseModel):
+    """What int8 made of a float32 model, measured on photos that neither was trained on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    split: str
+    """Which of the folder's photos these were."""
+    photos: int
+    accuracy: float
+    accuracy_float32: float
+    calibration_error: float
+    calibration_error_float32: float
+    label_agreement: float
+    """Share of the photos to which both give the same label."""
+    largest_probability_difference: float
+
+    @property
+    def cost(self) -> float:
+        """What int8 costs of the accuracy; below zero where it gains."""
+        return self.accuracy_float32 - self.accuracy
+
+    @property
+    def calibration_cost(self) -> float:
+        """How much further off confidences are; below zero where they are nearer."""
+        return self.calibration_error - self.calibration_error_float32
+
+
 class Card(BaseModel):
     """What stands in a model file beside its parameters."""
 
@@ -44,6 +71,13 @@ class Card(BaseModel):
     split: Split = Split()
     scores: dict[str, Any] = {}
     """What was measured of this model, and on what."""
+    quantised: Quantised | None = None
+    """Of an int8 model alone."""
+
+    @property
+    def precision(self) -> Literal["float32", "int8"]:
+        """In what the network computes."""
+        return "int8" if self.quantised else "float32"
 
     def with_views(self, views: int) -> "Card":
         """Return the same card with another grid of views."""

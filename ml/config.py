@@ -1,7 +1,7 @@
 """All that a training run depends on, as its `config.json` keeps it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,8 @@ from ml.errors import DataError
 from ml.preprocessing import Strategy
 
 Wanted = Strategy | Literal["auto"]
+STARTS = ("shipped", "imagenet", "none")
+"""What `initial` may be beside a file."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,9 @@ class Config:
 
     def write(self) -> None:
         """Write `config.json` into the run folder."""
-        paths = {name: getattr(self, name) for name in ("data", "teacher", "others")}
-        found = {name: path.resolve() for name, path in paths.items() if path is not None}
+        settings = {field.name: self._setting(field.name) for field in fields(self)}
         with replacing(self.output / "config.json") as partial:
-            stored = TypeAdapter(Config).dump_json(replace(self, **found), indent=2)
+            stored = TypeAdapter(Config).dump_json(Config(**settings), indent=2)
             partial.write_bytes(stored + b"\n")
 
     @classmethod
@@ -83,6 +84,17 @@ class Config:
                     "leave the option out to go on, or start a new run."
                 )
 
+    def is_that_of(self, run: Path) -> bool:
+        """Whether a run folder was started with all these settings."""
+        try:
+            Config.read(run).agree(self, (field.name for field in fields(self)))
+        except DataError:
+            return False
+        return True
+
     def _setting(self, name: str) -> Any:
+        """A setting as it is meant from wherever the command is given."""
         value = getattr(self.split if name in Split.model_fields else self, name)
+        if name == "initial" and value not in STARTS:
+            return str(Path(value).resolve())
         return value.resolve() if isinstance(value, Path) else value

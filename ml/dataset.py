@@ -9,14 +9,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 
 from ml.errors import ImageError
 from ml.folder import NO_CLASS, Sample
 from ml.image import decode
-from ml.preprocessing import PADDING, Preprocessing, boxes, view
+from ml.preprocessing import PADDING, Preprocessing, network_input
 from ml.torchvision_import import transforms
 
 Item = tuple[Tensor, int]
@@ -81,22 +80,19 @@ class PhotoDataset(Dataset[Item]):
         index = number % len(self.samples)
         sample = self.samples[index]
         try:
-            image = decode(sample.path.read_bytes()).image
+            data = sample.path.read_bytes()
+            photo = decode(data, needed_side=self.preprocessing.needed_side)
         except (OSError, ImageError):  # it was fine when the run began, and hours have passed
             size = self.preprocessing.size
             blank = torch.tensor(PADDING, dtype=torch.uint8).repeat(size, size, 1)
             return blank, UNREADABLE - index
         if self.augmentation is None:
-            pixels = torch.from_numpy(np.array(self._centre(image)))
+            pixels = torch.from_numpy(network_input(photo.pixels, self.preprocessing)[0])
         else:
             with torch.random.fork_rng(devices=()):
                 torch.default_generator.manual_seed(seed_from(self.seed, number))
-                pixels = self.augmentation(image).permute(1, 2, 0)
+                pixels = self.augmentation(photo.image).permute(1, 2, 0)
         return pixels, self._number[sample.label]
-
-    def _centre(self, image: Image.Image) -> Image.Image:
-        (box,) = boxes(image.width, image.height, self.preprocessing)
-        return view(image, box, self.preprocessing)
 
 
 def augmentation(preprocessing: Preprocessing, augment: Augment) -> nn.Module:

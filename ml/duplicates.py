@@ -27,8 +27,9 @@ class Duplicates:
 def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) -> Duplicates:
     """Compare all photos; `index.csv`'s groups are joined with what looks alike.
 
-    Of a picture that stands there several times the first stays; of one file in two classes,
-    none; of what looks like a test photo in a folder's own split, the test photo.
+    Of a picture that stands there several times the first stays; of one picture in two classes,
+    none; of what looks like a test photo in a folder's own split, or is of its group, the test
+    photo.
     """
     out, twins = _identical(samples, prints)
     links = _Links(len(samples))
@@ -39,18 +40,23 @@ def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) ->
             links.join(first_of.setdefault(sample.group, i), i)
     single = [i for i in range(len(samples)) if i not in twins]
     copies: dict[int, int] = {}
+    contrary: dict[int, int] = {}
     leaks: dict[int, int] = {}
     near: dict[int, int] = {}
     for pair in similar_pairs([prints[i] for i in single]):
         first, second = single[pair.first], single[pair.second]
         links.join(first, second)
-        if samples[first].split != samples[second].split:  # train stands before test
+        if pair.copy and samples[first].label != samples[second].label:
+            contrary |= {first: second, second: first}
+        elif samples[first].split != samples[second].split:  # train stands before test
             leaks[first] = min(second, leaks.get(first, second))
         else:
             seen = copies if pair.copy else near
             seen[second] = min(first, seen.get(second, first))
     out = {i: f"A copy of {samples[of].path.name}." for i, of in copies.items()} | out
+    out |= _of_a_tested_group(samples)
     out |= {i: f"Looks like {samples[of].path.name} of the test set." for i, of in leaks.items()}
+    out |= {i: _in_two_classes([samples[i], samples[of]]) for i, of in contrary.items()}
     kept = [(first, i) for i, first in sorted(near.items()) if not {first, i} & out.keys()]
     return Duplicates(out, [links.first(i) for i in range(len(samples))], kept)
 
@@ -71,12 +77,25 @@ def _identical(
             if first != i:
                 twins[i] = first
                 out[i] = f"A copy of {samples[first].path.name}."
-        classes = {samples[i].label: samples[i].path.name for i in reversed(members)}
-        if len(classes) > 1:
-            files = " and ".join(f"{label}/{name}" for label, name in sorted(classes.items())[:2])
-            reason = f"The same picture stands in two classes: {files}."
-            out |= dict.fromkeys(members, reason)
+        if len({samples[i].label for i in members}) > 1:
+            out |= dict.fromkeys(members, _in_two_classes([samples[i] for i in members]))
     return out, twins
+
+
+def _in_two_classes(members: Sequence[Sample]) -> str:
+    classes = {sample.label: sample.path.name for sample in reversed(members)}
+    files = " and ".join(f"{label}/{name}" for label, name in sorted(classes.items())[:2])
+    return f"The same picture stands in two classes: {files}."
+
+
+def _of_a_tested_group(samples: Sequence[Sample]) -> dict[int, str]:
+    """What a folder's own split trains on and `index.csv` puts together with a test photo."""
+    tested = {s.group: s.path.name for s in samples if s.group and s.split == "test"}
+    return {
+        i: f"Of the same group as {tested[sample.group]} of the test set."
+        for i, sample in enumerate(samples)
+        if sample.split == "train" and sample.group in tested
+    }
 
 
 class _Links:

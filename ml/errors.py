@@ -8,7 +8,8 @@ SkyspotterError
 │   └── TooManyPixels       a picture larger than the limit, known from its header alone
 ├── DataError               an image folder that cannot be trained or measured on
 ├── ModelError              a model file that is missing, damaged or of another kind
-└── ExportError             an exported model that does not agree with the network it came from
+├── ExportError             an exported model that does not agree with the network it came from
+└── ScoringError            a scoring job that cannot begin, or cannot go on
 
 Each message is one or two sentences for the person who caused the error: what is wrong and
 what to do about it. Those of ImageError reach HTTP callers, so they name no path of the server.
@@ -53,11 +54,15 @@ class ExportError(SkyspotterError):
     """An exported model that does not agree with the network it came from."""
 
 
+class ScoringError(SkyspotterError):
+    """A scoring job that cannot begin, or cannot go on."""
+
+
 def sentence(error: OSError | SkyspotterError) -> str:
     """Say in one sentence why a file cannot be used, without its path."""
     if isinstance(error, SkyspotterError):
         return str(error)
-    return f"The file cannot be read: {error.strerror or type(error).__name__}."
+    return f"The file cannot be read: {error.strerror or str(error) or type(error).__name__}."
 
 
 def listing(names: Iterable[str], most: int = 10) -> str:

@@ -44,6 +44,8 @@ class Folder:
     """Kept photos that look alike: each once, with the first that it looks like."""
     classes_left_out: dict[str, str] = field(default_factory=dict)
     """Class folders without a photo that can be used, and why."""
+    others: tuple[Sample, ...] = ()
+    """Pictures of none of the classes, from elsewhere, that teach to refuse the like of them."""
 
     def of(self, split: str) -> list[Sample]:
         """Return the samples of one split, or of `all`."""
@@ -67,6 +69,7 @@ class Folder:
             "dropped": [{"file": name(d.path), "reason": d.reason} for d in self.dropped],
             "near_duplicates": [[name(a), name(b)] for a, b in self.near_duplicates],
             "files": {name(sample.path): sample.split for sample in self.samples},
+            "others": [sample.path.absolute().as_posix() for sample in self.others],
         }
 
 
@@ -84,16 +87,15 @@ def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
 def scan(root: Path) -> Folder:
     """Decode every file once, leave out what is no photo, and group what looks alike.
 
-    Of a picture that stands there several times the first is kept; of one file in two classes,
+    Of a picture that stands there several times the first is kept; of one picture in two classes,
     neither. Near-duplicates that are no copies are kept, listed, and share a group; where the
-    folder has a split of its own, those of its test photos leave its training photos.
+    folder has a split of its own, those of its test photos leave its training photos, and so does
+    what is of their groups.
 
     Raises:
         DataError: where there is no folder, or half a split.
     """
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}.")
-    listed, dropped = _list(root)
+    listed, dropped = list_files(root)
     index = _read_index(root)
     samples, prints = [], []
     for file, look in zip(listed, _look_at([file.path for file in listed]), strict=True):
@@ -121,6 +123,12 @@ def scan(root: Path) -> Folder:
         tuple((samples[first].path, samples[second].path) for first, second in double.near),
         _left_out(root, kept, dropped),
     )
+
+
+def class_of(file: str) -> str:
+    """The class of a file, by its place in the folder as `data.json` names it."""
+    parts = file.split("/")
+    return parts[1] if parts[0] in OWN_SPLITS else parts[0]
 
 
 def pictures_of_no_class(root: Path) -> list[Sample]:
@@ -177,8 +185,14 @@ def _deal(folder: Folder, shares: dict[str, float], seed: int, of: str) -> Folde
     return replace(folder, samples=tuple(samples))
 
 
-def _list(root: Path) -> tuple[list[Sample], list[Dropped]]:
-    """Every file of every class folder, in an order that does not depend on the disk."""
+def list_files(root: Path) -> tuple[list[Sample], list[Dropped]]:
+    """Find every file of every class folder, in an order that does not depend on the disk.
+
+    Raises:
+        DataError: where there is no folder, or half a split.
+    """
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root}.")
     files, dropped = [], []
     for split, folder in _class_folders(root):
         if root.resolve().is_relative_to(folder.resolve()):
@@ -186,8 +200,8 @@ def _list(root: Path) -> tuple[list[Sample], list[Dropped]]:
             dropped.append(Dropped(folder, reason, folder.name))
             continue
         for path, fault in sorted(walk(folder)):
-            if not _in_utf8(path.name):
-                fault = "The file's name is not in UTF-8: rename it."
+            if not _in_utf8(str(path.relative_to(root))):
+                fault = "The name of the file or of its folder is not in UTF-8: rename it."
             if fault:
                 dropped.append(Dropped(path, fault, folder.name))
             else:

@@ -1,15 +1,14 @@
 """Photos in the report: thumbnails as data URIs, and what of a photo spoke for its answer."""
 
-from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ml.errors import ImageError
+from ml.evidence import data_uri, grid, overlay
 from ml.image import decode
 from ml.predictor import Prediction, Predictor
 from ml.records import Answers
@@ -19,7 +18,6 @@ MOST_MISTAKES = 200
 """In all classes together."""
 SIDE, BYTES = 176, 6000  # a thumbnail's longer side in pixels, and what it may weigh
 MAP_SIDE = 32
-FOR_ANSWER, FOR_TRUTH = (255, 140, 0), (40, 120, 255)
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,13 @@ def shown(answers: Answers, row: int, root: Path, predictor: Predictor | None = 
     path, evidence = root / answers.file[row], None
     picture = thumbnail(path)
     if picture and predictor:
-        evidence = _uri(evidence_map(predictor.predict(path), answer, truth), "PNG")
+        evidence = data_uri(evidence_map(predictor.predict(path), answer, truth), "PNG")
     return Shown(
         answers.file[row],
         answers.truth[row],
         answers.answer[row],
         float(answers.confidence[row]),
-        float(answers.probabilities[row, truth]),
+        float(answers.truth_probability[row]),
         float(answers.loss[row]),
         picture,
         evidence,
@@ -97,7 +95,7 @@ def thumbnail(path: Path, side: int = SIDE, limit: int = BYTES) -> str | None:
         return None
     image.thumbnail((side, side))
     for quality in (80, 60, 40, 20):
-        uri = _uri(image, "JPEG", quality=quality, optimize=True)
+        uri = data_uri(image, "JPEG", quality=quality, optimize=True)
         if len(uri) <= limit * 4 / 3:
             break
     return uri
@@ -106,31 +104,10 @@ def thumbnail(path: Path, side: int = SIDE, limit: int = BYTES) -> str | None:
 def evidence_map(prediction: Prediction, answer: int, truth: int) -> Image.Image:
     """What each region says for the answer rather than for the truth, to lay over the photo.
 
-    Orange speaks for the answer, blue for the truth; clear is neither, or was not looked at. The
+    Orange speaks for the answer, purple for the truth; clear is neither, or was not looked at. The
     mean of the map's values is the gap between the two logits, so it shows what opened the gap.
     """
-    scale = MAP_SIDE / max(prediction.photo.width, prediction.photo.height)
-    size = (
-        max(1, round(prediction.photo.width * scale)),
-        max(1, round(prediction.photo.height * scale)),
-    )
-    layers = []
-    gaps = prediction.evidence[:, answer] - prediction.evidence[:, truth]  # (V, 7, 7)
-    for gap, box in zip(gaps, prediction.boxes, strict=True):
-        left, top, right, bottom = (round(edge * scale) for edge in box)
-        cells = Image.fromarray(gap).resize((max(1, right - left), max(1, bottom - top)), 2)
-        layer = Image.new("F", size, float("nan"))
-        layer.paste(cells, (left, top))
-        layers.append(np.asarray(layer))
-    seen = np.isfinite(layers).sum(axis=0)
-    mean = np.nansum(layers, axis=0) / np.maximum(seen, 1)  # (h, w)
-    strength = np.abs(mean) / max(float(np.abs(mean).max()), 1e-9)
-    colours = np.where((mean > 0)[..., None], FOR_ANSWER, FOR_TRUTH)
-    pixels = np.concatenate([colours, 190 * strength[..., None]], axis=-1)
-    return Image.fromarray(pixels.astype(np.uint8), "RGBA")
-
-
-def _uri(image: Image.Image, kind: str, **options: int | bool) -> str:
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{b64encode(buffer.getvalue()).decode()}"
+    merged = grid(prediction)
+    gap = merged.values[answer] - merged.values[truth]  # (rows, columns)
+    photo = prediction.photo.width, prediction.photo.height
+    return overlay(gap, merged.region, photo, MAP_SIDE)

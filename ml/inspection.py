@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ml.card import Card, Split
-from ml.engine import OnnxEngine
 from ml.errors import listing
 from ml.folder import Folder, divide, scan
+from ml.metadata import read_metadata
 
 FEW, LOPSIDED, SMALL = 20, 10, 64
 """What is warned of: classes with fewer photos, a class so many times another, smaller sides."""
@@ -114,6 +114,7 @@ def show_model(card: Card, file: Path, console: Console) -> None:
         "file": f"{file}, {file.stat().st_size / 1e6:.1f} MB",
         "version": card.version,
         "network": card.network,
+        "precision": _precision(card),
         "classes": f"{len(card.classes)}: {listing(card.classes)}",
         "preprocessing": ", ".join(f"{k} {v}" for k, v in card.preprocessing.model_dump().items()),
         "temperature": f"{card.temperature:g}",
@@ -148,9 +149,20 @@ def show_model(card: Card, file: Path, console: Console) -> None:
         console.print(scores, classes)
 
 
+def _precision(card: Card) -> str:
+    if card.quantised is None:
+        return card.precision
+    of = card.quantised
+    return (
+        f"{card.precision}: accuracy {of.accuracy:.2%}, float32's {of.accuracy_float32:.2%}; same "
+        f"label for {of.label_agreement:.1%} of {of.photos} photos ({of.split}); probabilities "
+        f"differ by up to {of.largest_probability_difference:.3f}"
+    )
+
+
 def _card(file: Path) -> Card:
     if file.suffix != ".safetensors":
-        return OnnxEngine(file).card
+        return Card.from_metadata(read_metadata(file))
     from ml.checkpoint import load  # with torch, which serving has not
 
     return load(file)[1]

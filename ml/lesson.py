@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ml.engine import Engine, OnnxEngine
+from ml.engine import Engine
+from ml.engine_onnxruntime import OnnxEngine
 from ml.errors import ModelError
 from ml.folder import Folder
 from ml.probability import probabilities
@@ -46,6 +47,7 @@ class Lesson:
         wanted = F.one_hot(labels.clamp(min=0), self.classes) * sure + (1 - sure) / self.classes
         if self.mixup > 0:
             share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+            share = max(share, 1 - share)  # the labels given are those of what shows the most
             partners = torch.randperm(len(labels))
             pixels = torch.lerp(pixels[partners].float(), pixels.float(), share).round().byte()
             wanted = torch.lerp(wanted[partners], wanted, share)

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from ml.config import Config
 from ml.dataset import Batches, Item, PhotoDataset
 from ml.errors import DataError
-from ml.folder import Folder, pictures_of_no_class
+from ml.folder import Folder
 from ml.preprocessing import Preprocessing
 from ml.processes import Processes
 
@@ -32,8 +32,7 @@ def load_photos(
     Raises:
         DataError: where a process would have fewer than two photos of a batch.
     """
-    others = pictures_of_no_class(config.others) if config.others else []
-    photos = folder.of("train") + others
+    photos = [*folder.of("train"), *folder.others]
     seed, classes, pinned = config.split.seed, folder.classes, torch.cuda.is_available()
     smallest = min(config.batch, len(photos))
     if smallest < 2 * team.count:

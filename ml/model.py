@@ -128,6 +128,19 @@ Network = Net | PlainNet
 NETWORKS: dict[str, type[Net] | type[PlainNet]] = {"skyspotter": Net, "plain": PlainNet}
 
 
+class Served(nn.Module):
+    """A network with normalisation in front: what stands in the ONNX file."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Output:
+        """RGB bytes (N, H, W, 3) to logits (N, C) and evidence (N, C, H/32, W/32)."""
+        output: Output = self.network(normalise(image))
+        return output
+
+
 def normalise(pixels: Tensor) -> Tensor:
     """RGB bytes, uint8 (N, H, W, 3), to the network's input, float32 (N, 3, H, W)."""
     mean = torch.tensor(MEAN, device=pixels.device) * 255

@@ -44,7 +44,8 @@ class Optimisation:
             self.optimiser, self.rates, total_steps=total, pct_start=rising, last_epoch=done - 1
         )
         # A short run averages over less, or its average would still be the start.
-        decay = 1 - 1 / max(2.0, min(self.config.averaged_epochs * self.steps, total / 5))
+        wanted = min(self.config.averaged_epochs * self.steps, max(2.0, total / 5))
+        decay = 1 - 1 / max(1.0, wanted)  # at 0 the average is the parameters themselves
         self.average.multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     @property

@@ -7,9 +7,10 @@ from time import perf_counter
 import numpy as np
 
 from ml.card import Card
-from ml.engine import Engine, Floats, OnnxEngine
+from ml.engine import Engine, Floats
 from ml.image import MAX_PIXELS, Facts, decode, read
-from ml.preprocessing import Box, boxes, network_input
+from ml.opening import EngineChoice, PrecisionChoice, choose_engine, open_engine
+from ml.preprocessing import Box, boxes, network_input, region
 from ml.probability import probabilities
 
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "model.onnx"
@@ -29,6 +30,7 @@ class Prediction:
     logits: Floats  # (C,), the mean over the views
     evidence: Floats  # (V, C, 7, 7), of each view
     boxes: list[Box]  # where each view lies in the upright photo, in pixels
+    regions: list[Box]  # where the evidence of each lies
     decode_ms: float
     inference_ms: float
 
@@ -43,7 +45,7 @@ class Predictor:
         max_pixels: int = MAX_PIXELS,
         engine: Engine | None = None,
     ) -> None:
-        """Load `model`, or take a loaded engine.
+        """Load this very file, or take a loaded engine.
 
         Args:
             model: an ONNX file written by this project.
@@ -53,8 +55,25 @@ class Predictor:
         Raises:
             ModelError: where the file is missing, damaged or of another kind.
         """
-        self.engine = engine or OnnxEngine(Path(model), threads)
+        self.engine = engine or open_engine(Path(model), threads=threads)
         self.max_pixels = max_pixels
+
+    @classmethod
+    def open(
+        cls,
+        model: Path | str = SHIPPED_MODEL,
+        engine: EngineChoice = "auto",
+        precision: PrecisionChoice = "auto",
+        threads: int = 1,
+        max_pixels: int = MAX_PIXELS,
+    ) -> "Predictor":
+        """Load what serves best of a model: its file, or the int8 file beside it.
+
+        Raises:
+            ModelError: where there is none that can be used, or the engine is not installed.
+        """
+        chosen = choose_engine(Path(model), engine, precision, threads)
+        return cls(max_pixels=max_pixels, engine=chosen)
 
     @property
     def card(self) -> Card:
@@ -69,13 +88,14 @@ class Predictor:
         """
         data = photo if isinstance(photo, bytes) else read(Path(photo))
         started = perf_counter()
-        decoded = decode(data, self.max_pixels)
-        pixels = network_input(decoded.image, self.card.preprocessing)  # (V, 224, 224, 3)
+        decoded = decode(data, self.max_pixels, self.card.preprocessing.needed_side)
+        pixels = network_input(decoded.pixels, self.card.preprocessing)  # (V, 224, 224, 3)
         ready = perf_counter()
         view_logits, evidence = self.engine.run(pixels)  # (V, C), (V, C, 7, 7)
         logits = view_logits.mean(axis=0)  # (C,)
         finished = perf_counter()
         chances = probabilities(logits, self.card.temperature)
+        places = boxes(decoded.facts.width, decoded.facts.height, self.card.preprocessing)
         best = int(np.argmax(chances))
         return Prediction(
             label=self.card.classes[best],
@@ -85,7 +105,8 @@ class Predictor:
             photo=decoded.facts,
             logits=logits,
             evidence=evidence,
-            boxes=boxes(decoded.facts.width, decoded.facts.height, self.card.preprocessing),
+            boxes=places,
+            regions=[region(box, self.card.preprocessing) for box in places],
             decode_ms=(ready - started) * 1000,
             inference_ms=(finished - ready) * 1000,
         )

@@ -1,4 +1,4 @@
-"""The bar that a person watches while the network learns."""
+"""The bars that a person watches while the network learns, or while photos are scored."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,3 +18,17 @@ class Bar(Progress):
         rate = (task.speed or 0) * batch
         state = f"epoch {epoch}  loss {loss:.3f}  {rate:.0f} images/s"
         self.update(task.id, advance=1, total=total, state=state)
+
+
+class PhotosBar(Progress):
+    """Photos done and to come, with their rate and the time left."""
+
+    def __init__(self, console: Console, done: int, total: int) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        super().__init__(*columns, TimeRemainingColumn(), console=console)
+        self.add_task("", total=total, completed=done, rate="")
+
+    def add(self, photos: int) -> None:
+        """Show so many photos more."""
+        (task,) = self.tasks
+        self.update(task.id, advance=photos, rate=f"{task.speed or 0:.0f} photos/s")

@@ -1,14 +1,17 @@
-"""What a run folder's files say, read back; whatever is not there reads as nothing."""
+"""What a run folder's text files say; whatever is not there reads as nothing."""
 
 import csv
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ml.checkpoint import replacing
 from ml.errors import DataError
 
 Floats = npt.NDArray[np.float64]
@@ -27,7 +30,11 @@ class Answers:
     confidence: Floats  # (N,)
     accepted: npt.NDArray[np.bool_]  # (N,)
     loss: Floats  # (N,)
-    probabilities: Floats  # (N, C)
+
+    @property
+    def truth_probability(self) -> Floats:
+        """What the true class is given, (N,)."""
+        return np.exp(-self.loss)
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
@@ -50,7 +57,6 @@ class Answers:
             self.confidence[rows],
             self.accepted[rows],
             self.loss[rows],
-            self.probabilities[rows],
         )
 
 
@@ -83,20 +89,31 @@ def read(run: Path) -> Record:
     Raises:
         DataError: where the folder is none of a training run.
     """
-    config, data = _read_json(run / "config.json"), _read_json(run / "data.json")
+    config, data = read_json(run / "config.json"), read_json(run / "data.json")
     if "data" not in config or "counts" not in data:
         raise DataError(f"{run} is no run folder: config.json and data.json must be in it.")
     return Record(
         config,
         data,
-        _read_json(run / "metrics.json"),
+        read_json(run / "metrics.json"),
         read_history(run / "history.csv"),
-        read_answers(run / "predictions.csv"),
+        read_answers(run / "predictions.csv", tuple(data["classes"])),
         Path(config["data"] or run / "pictures"),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file of a run folder, or leave the one that is there."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what stands in a file of a run folder; nothing where it is missing.
+
+    Raises:
+        DataError: where it is damaged.
+    """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     except (ValueError, TypeError) as error:
@@ -110,15 +127,18 @@ def read_history(path: Path) -> History:
     return {name: [*map(float, values)] for name, *values in columns}
 
 
-def read_answers(path: Path) -> Answers | None:
-    """Return the rows of `predictions.csv`, or None where it is missing or has none."""
+def read_answers(path: Path, classes: tuple[str, ...]) -> Answers | None:
+    """Return the rows of `predictions.csv`, or None where it is missing or has none.
+
+    The probabilities of all classes stand there where they are not too many, for whoever wants
+    them; the loss tells that of the true one.
+    """
     header, *rows = _rows(path) or [[]]
     if not rows:
         return None
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    classes = [name for name in header if name.startswith("p:")]
     return Answers(
-        tuple(name.removeprefix("p:") for name in classes),
+        classes,
         columns["split"],
         columns["file"],
         columns["truth"],
@@ -126,7 +146,6 @@ def read_answers(path: Path) -> Answers | None:
         np.array(columns["confidence"], dtype=np.float64),
         np.array([value == "1" for value in columns["accepted"]]),
         np.array(columns["loss"], dtype=np.float64),
-        np.array([columns[name] for name in classes], dtype=np.float64).T.reshape(len(rows), -1),
     )
 
 
@@ -159,16 +178,13 @@ def doubtful_labels(answers: Answers) -> list[int]:
     By confident learning (Northcutt et al. 2021, https://arxiv.org/abs/1911.00068): the model
     gives another class at least the probability that photos of that class get from it on average.
     """
-    truth = np.array([answers.classes.index(label) for label in answers.truth])
-    best = answers.probabilities.argmax(axis=1)
-    rows = np.arange(len(truth))
-    own = answers.probabilities[rows, truth]
-    usual = np.array(
-        [
-            own[truth == c].mean() if (truth == c).any() else np.inf
-            for c in range(len(answers.classes))
-        ]
+    own, top = answers.truth_probability, answers.confidence
+    of_class: dict[str, list[float]] = defaultdict(list)
+    for label, chance in zip(answers.truth, own, strict=True):
+        of_class[label].append(float(chance))
+    usual = {label: mean(chances) for label, chances in of_class.items()}
+    as_sure = np.array(
+        [sure >= usual.get(label, np.inf) for label, sure in zip(answers.answer, top, strict=True)]
     )
-    top = answers.probabilities[rows, best]
-    doubtful = np.flatnonzero((best != truth) & (top >= usual[best]))
+    doubtful = np.flatnonzero(~answers.right & as_sure)
     return [int(i) for i in doubtful[np.argsort((own - top)[doubtful], kind="stable")]]

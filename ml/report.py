@@ -15,7 +15,7 @@ from ml import diagram, plots
 from ml.card import Card
 from ml.checkpoint import load, replacing
 from ml.errors import ModelError
-from ml.folder import OWN_SPLITS
+from ml.folder import class_of
 from ml.gallery import MOST_MISTAKES, WORST, mistakes, shown, thumbnail
 from ml.model import Network
 from ml.predictor import Predictor
@@ -41,7 +41,8 @@ def report(run: Path) -> Path:
         card.scores.get("epoch") if card else None
     )
     answers = record.answers.of(record.judged) if record.answers else None
-    blocks = diagram.blocks(network) if network else []
+    size = card.preprocessing.size if card else 224
+    blocks = diagram.blocks(network, size) if network else []
     pictures = _training_plots(record, best) | _result_plots(record, answers, card)
     if blocks:
         pictures["network"] = diagram.draw(blocks)
@@ -58,7 +59,8 @@ def report(run: Path) -> Path:
         doubtful=_doubtful(record),
         data=_data(record),
         blocks=blocks,
-        layers=diagram.layers(network) if network else [],
+        layers=diagram.layers(network, size) if network else [],
+        size=size,
         settings=_flat(record.config),
         limits={"worst": WORST, "mistakes": MOST_MISTAKES, "curves": plots.MOST_CLASSES}
         | {"cells": plots.MOST_CELLS, "rows": MOST_ROWS, "listed": MOST_LISTED},
@@ -160,8 +162,7 @@ def _data(record: Record) -> dict[str, Any]:
     order = {"train": 0, "validation": 1, "test": 2}
     files: dict[str, list[str]] = {label: [] for label in record.classes}
     for file in record.data["files"]:
-        parts = file.split("/")
-        files[parts[1] if parts[0] in OWN_SPLITS else parts[0]].append(file)
+        files[class_of(file)].append(file)
     return {
         "splits": sorted(counts, key=lambda split: order.get(split, 3)),
         "totals": totals,

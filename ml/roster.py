@@ -4,11 +4,14 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from ml.card import Split
+from ml.cpus import on_all_cpus
 from ml.errors import DataError, ImageError
-from ml.folder import Folder, Sample
+from ml.folder import NO_CLASS, Dropped, Folder, Sample, class_of, divide, list_files
 from ml.image import decode
 
 
@@ -30,50 +33,86 @@ def limited(folder: Folder, count: int) -> Folder:
     return replace(folder, samples=tuple(s for s in folder.samples if s.path in kept))
 
 
-def as_it_was(folder: Folder, summary: Path, limit: int, console: Console) -> Folder:
+def as_it_was(root: Path, summary: Path, limit: int, console: Console) -> Folder:
     """Return the photos that stand in `data.json`, in its order, and say what has changed since.
 
     Args:
         limit: photos of each class that the run began with; 0 is all there were.
 
-    New photos are left out. Those that are gone keep their places, as unreadable ones.
+    No file is opened. New ones are left out; those that are gone keep their places, as photos
+    that cannot be read.
 
     Raises:
-        DataError: where there is no such record.
+        DataError: where there is no such folder, or no such record.
     """
-    try:
-        recorded = json.loads(summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{summary} cannot be read: start a new run.") from error
-    found = {sample.path.relative_to(folder.root).as_posix(): sample for sample in folder.samples}
-    files: dict[str, str] = recorded["files"]
-    gone, new = files.keys() - found.keys(), set() if limit else found.keys() - files.keys()
+    found = {sample.path.relative_to(root).as_posix() for sample in list_files(root)[0]}
+    recorded = _record(summary)
+    files, dropped = recorded["files"], recorded["dropped"]
+    new = set() if limit else found - files.keys() - {of["file"] for of in dropped}
+    gone = files.keys() - found
     if gone or new:
         console.print(
-            f"{folder.root} has changed since the run began. {len(new)} new photos are left out, "
+            f"{root} has changed since the run began. {len(new)} new photos are left out, "
             f"{len(gone)} are gone: {', '.join(sorted(gone)[:5]) or 'none'}.",
             style="yellow",
             markup=False,
         )
-    samples = tuple(
-        replace(found.get(file) or _gone(folder.root, file, recorded["classes"]), split=split)
-        for file, split in files.items()
+    return Folder(
+        root,
+        tuple(recorded["classes"]),
+        tuple(Sample(root / file, class_of(file), split) for file, split in files.items()),
+        tuple(Dropped(root / of["file"], of["reason"], class_of(of["file"])) for of in dropped),
+        tuple((root / one, root / other) for one, other in recorded["near_duplicates"]),
+        recorded["classes_left_out"],
+        tuple(Sample(Path(file), NO_CLASS) for file in recorded.get("others", ())),
     )
-    return replace(folder, classes=tuple(recorded["classes"]), samples=samples)
 
 
-def _gone(root: Path, file: str, classes: list[str]) -> Sample:
-    """A photo that is no more: the first folder on its way that is named like a class is its."""
-    return Sample(root / file, next(part for part in Path(file).parts if part in classes))
+def as_trained(folder: Folder, run: Path, split: Split, console: Console) -> Folder:
+    """Split a folder as it was when a model was trained, whatever has come to it since.
+
+    Args:
+        run: where the model is. A `data.json` beside it says of each photo which split it was
+            of; where it knows none of them, or there is none, they are dealt out by `split`.
+
+    What the record does not know takes part in no split that the folder has not itself.
+    """
+    files = _record(run / "data.json")["files"] if (run / "data.json").exists() else {}
+    names = [sample.path.relative_to(folder.root).as_posix() for sample in folder.samples]
+    if not files.keys() & set(names):
+        return divide(folder, split)
+    samples = tuple(
+        replace(sample, split=files.get(name, sample.split))
+        for sample, name in zip(folder.samples, names, strict=True)
+    )
+    if new := sum(not sample.split for sample in samples):
+        console.print(
+            f"{new} photos in {folder.root} are not in the model's data.json: they are new, and of "
+            "no split.",
+            style="yellow",
+            markup=False,
+        )
+    return replace(folder, samples=samples)
+
+
+def _record(summary: Path) -> dict[str, Any]:
+    try:
+        recorded: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{summary} cannot be read: start a new run.") from error
+    return recorded
 
 
 def readable(folder: Folder, unreadable: set[Path]) -> Folder:
-    """Leave out what could not be read in training, and what is damaged or gone by now."""
-    kept = (s for s in folder.samples if s.path not in unreadable and _opens(s.path))
-    return replace(folder, samples=tuple(kept))
+    """Leave out what could not be read in training, and what of the held-out photos is no more."""
+    checked = on_all_cpus(lambda s: s.split == "train" or opens(s.path), folder.samples)
+    kept = zip(folder.samples, checked, strict=True)
+    samples = tuple(sample for sample, fine in kept if fine and sample.path not in unreadable)
+    return replace(folder, samples=samples)
 
 
-def _opens(path: Path) -> bool:
+def opens(path: Path) -> bool:
+    """Whether a photo can be decoded."""
     try:
         decode(path.read_bytes())
     except (OSError, ImageError):

@@ -1,6 +1,5 @@
 """One training run from end to end: look at the data, train, export, measure, write it all down."""
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,20 +8,21 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ml.checkpoint import load, parameters_of, replacing, save
+from ml.checkpoint import load, parameters_of, save
 from ml.config import Config, Wanted
 from ml.engine import Pixels
 from ml.errors import DataError, SkyspotterError, listing
 from ml.evaluate import show
 from ml.export import export, stamp
-from ml.folder import Folder, divide, scan
+from ml.folder import Folder, divide, pictures_of_no_class, scan
 from ml.image import decode
 from ml.inspection import warnings
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, Strategy, network_input
 from ml.processes import processes
+from ml.records import write_json
 from ml.report import report
-from ml.roster import as_it_was, limited, readable
+from ml.roster import as_it_was, limited, opens, readable
 from ml.served import settle, show_calibration, write_predictions
 from ml.synthesize import synthesize
 from ml.trainer import STATE, Trainer
@@ -46,21 +46,19 @@ def run(config: Config, console: Console, resume: bool = False) -> Path:
     Raises:
         DataError, ModelError, ExportError
     """
-    started = time.monotonic()
+    started, asked = time.monotonic(), config
     model = config.output / "model.onnx"
     with processes() as team:
         console = console if team.leads else Console(quiet=True)
         if any(team.gather([team.restarted])):
-            resume = resume or team.share((config.output / STATE).exists)
-        asked = config
+            resume = resume or team.share(lambda: _begun(asked))
         config, folder, preprocessing = team.share(lambda: prepare(asked, resume, console))
-        trainer = Trainer(config, folder, preprocessing, console, team, started)
+        trainer = Trainer(config, folder, preprocessing, console, team, started, resume)
         if resume:
-            trainer.resume()
             console.print(
                 f"Going on after epoch {trainer.standing.epoch} of {trainer.standing.epochs}."
             )
-        if trainer.over() and all((config.output / name).exists() for name in RESULTS):
+        if team.share(lambda: _finished(config.output)) and trainer.over():
             console.print(f"{config.output} is finished: nothing is missing.", markup=False)
             return model
         if team.leads:
@@ -80,15 +78,27 @@ def run(config: Config, console: Console, resume: bool = False) -> Path:
     return model
 
 
+def _begun(config: Config) -> bool:
+    """Whether the run folder is this very run's: an earlier one may not have been cleared yet."""
+    return (config.output / STATE).exists() and config.is_that_of(config.output)
+
+
+def _finished(output: Path) -> bool:
+    return all((output / name).exists() for name in RESULTS)
+
+
 def prepare(config: Config, resume: bool, console: Console) -> tuple[Config, Folder, Preprocessing]:
-    """Look at the data, and choose what is to be chosen."""
+    """Look at the data, and choose what is to be chosen; a run that goes on keeps what it has."""
     output = config.output
+    config = Config.read(output) if resume else config
     output.mkdir(parents=True, exist_ok=True)
-    found = scan(config.data or _draw(output))
+    data = config.data or _draw(output)
     if resume:
-        folder = as_it_was(found, output / "data.json", config.limit_data, console)
+        folder = as_it_was(data, output / "data.json", config.limit_data, console)
     else:
-        folder = limited(divide(found, config.split), config.limit_data)
+        others = tuple(pictures_of_no_class(config.others)) if config.others else ()
+        folder = replace(divide(scan(data), config.split), others=others)
+        folder = limited(folder, config.limit_data)
     _check(folder, console)
     strategy, reason = choose_strategy(folder, config.strategy, config.size)
     console.print(
@@ -114,7 +124,7 @@ def begin(config: Config, folder: Folder, resume: bool) -> None:
     for name in RESULTS if resume else (*RESULTS, *learnt):
         (config.output / name).unlink(missing_ok=True)
     if not resume:
-        _write_json(config.output / "data.json", folder.summary())
+        write_json(config.output / "data.json", folder.summary())
         config.write()
 
 
@@ -144,7 +154,7 @@ def _finish(config: Config, folder: Folder, training: dict[str, Any], console: C
     write_predictions(output / "predictions.csv", folder, settled)
     save(output / "model.safetensors", parameters_of(network), settled.card)
     stamp(model, settled.card)
-    _write_json(output / "metrics.json", settled.metrics | {"training": training})
+    write_json(output / "metrics.json", settled.metrics | {"training": training})
     console.print(f"Look at it: {report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
 
@@ -173,13 +183,10 @@ def _check(folder: Folder, console: Console) -> None:
         )
 
 
-def _inputs(folder: Folder, preprocessing: Preprocessing) -> Pixels:
-    """Views of some real photos, to compare the exported network on."""
+def _inputs(folder: Folder, preprocessing: Preprocessing) -> Pixels | None:
+    """Views of some real photos, to compare the exported network on; None where there are none."""
     samples = (folder.of("validation") or folder.of("train"))[::5][:32]
-    images = (decode(sample.path.read_bytes()).image for sample in samples)
-    return np.concatenate([network_input(image, preprocessing) for image in images])
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    side = preprocessing.needed_side
+    photos = [decode(s.path.read_bytes(), needed_side=side) for s in samples if opens(s.path)]
+    views = [network_input(photo.pixels, preprocessing) for photo in photos]
+    return np.concatenate(views) if views else None

@@ -19,6 +19,10 @@ from ml.folder import Folder
 from ml.metrics import Floats
 from ml.predictor import Predictor
 from ml.probability import probabilities
+from ml.records import read_json, write_json
+
+MOST_CELLS = 5_000_000
+"""Probabilities that predictions.csv holds at most, 100 MB; of more none, but for the answer's."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,14 @@ def write_predictions(path: Path, folder: Folder, settled: Settled) -> None:
     """Write every held-out photo's answer to a CSV file, a row a photo."""
     card = settled.card
     columns = ["split", "file", "truth", "answer", "confidence", "accepted", "loss"]
+    whole = sum(logits.size for logits in settled.logits.values()) <= MOST_CELLS
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
-        writer.writerow(columns + [f"p:{label}" for label in card.classes])
+        writer.writerow(columns + [f"p:{label}" for label in card.classes if whole])
         for split, logits in settled.logits.items():
-            answers = probabilities(logits, card.temperature).tolist()  # (N, C)
-            for sample, chances in zip(folder.of(split), answers, strict=True):
+            answers = probabilities(logits, card.temperature)  # (N, C)
+            for sample, row in zip(folder.of(split), answers, strict=True):
+                chances = row.tolist()
                 confidence = max(chances)
                 writer.writerow(
                     [
@@ -107,13 +113,13 @@ def write_predictions(path: Path, folder: Folder, settled: Settled) -> None:
                         confidence,
                         int(confidence >= card.threshold),
                         -log(max(chances[card.classes.index(sample.label)], 1e-12)),
-                        *chances,
+                        *(chances if whole else ()),
                     ]
                 )
 
 
 def recalibrate(model: Path, folder: Folder, precision: float) -> Settled:
-    """Fit a model file again, and write the new card into it and its safetensors beside it.
+    """Fit a model file again, and bring all that stands beside it of the same run up to date.
 
     Args:
         folder: split; its validation photos must be ones that the model has not trained on.
@@ -130,4 +136,9 @@ def recalibrate(model: Path, folder: Folder, precision: float) -> Settled:
         network, card = load(beside)
         if card.version == settled.card.version:
             save(beside, parameters_of(network), settled.card)
+    predictions, metrics = model.with_name("predictions.csv"), model.with_name("metrics.json")
+    if predictions.exists():
+        training = {k: v for k, v in read_json(metrics).items() if k == "training"}
+        write_predictions(predictions, folder, settled)
+        write_json(metrics, settled.metrics | training)
     return settled

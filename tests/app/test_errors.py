@@ -53,6 +53,21 @@ def test_a_broken_form(client: TestClient, content_type: str) -> None:
     check(response, 400, "no_image")
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [("undefined", "a"), ("idna", "xn--a"), ("utf-7", "+2AA-"), ("unicode_escape", r"\ud800")],
+)
+def test_a_forms_own_word_for_its_encoding(
+    client: TestClient, photo: bytes, charset: str, name: str
+) -> None:
+    head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    body = head.encode() + photo + b"\r\n--x--\r\n"
+    response = client.post("/predict/batch", content=body, headers=headers)
+    assert response.status_code == 200
+    assert response.json()["results"][0]["filename"] == name
+
+
 def test_many_files_or_fields(client: TestClient, photo: bytes) -> None:
     check(client.post("/predict", files=[("file", photo), ("file", photo)]), 400, "no_image")
     fields = [(f"field{i}", (None, b"x")) for i in range(100)]

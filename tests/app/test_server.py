@@ -1,12 +1,8 @@
 """The service as it runs: a real uvicorn in a process of its own."""
 
-import os
-import re
 import signal
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,38 +11,27 @@ import httpx
 import pytest
 
 from ml.predictor import Predictor
+from tests.app.conftest import running
 from tests.conftest import encoded, picture
 from tests.ml.test_image import png
 
-ROOT = Path(__file__).resolve().parents[2]
+Server = tuple[str, subprocess.Popen[bytes]]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the service says."""
+    return tmp_path_factory.mktemp("server") / "log"
+
+
+@pytest.fixture(scope="module")
+def server(log: Path) -> Iterator[Server]:
     """Address and process of a running service."""
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("SKYSPOTTER_")}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    for line in process.stderr:
-        if found := re.search(r"http://[\d.]+:\d+", line):
-            break
-    else:
-        pytest.fail("uvicorn did not start")
-    address = found.group()
-    while httpx.get(f"{address}/health").status_code != 200:
-        time.sleep(0.02)
-    yield address, process
-    process.kill()
-    process.wait()
-    process.stderr.close()
+    with running("uvicorn", "app.main:app", log=log) as started:
+        yield started
 
 
-def test_many_at_once_each_get_their_own_answer(
-    server: tuple[str, object], shipped: Predictor
-) -> None:
+def test_many_at_once_each_get_their_own_answer(server: Server, shipped: Predictor) -> None:
     photos = [
         encoded(picture(label, seed), format)
         for label, seed in (("Flying Birds", 3), ("Winged Drones", 4), ("Small QuadCopters", 5))
@@ -58,7 +43,7 @@ def test_many_at_once_each_get_their_own_answer(
         assert [answer["probabilities"] for answer in answers] == expected * 4
 
 
-def test_hostile_bodies_leave_it_unharmed(server: tuple[str, object], photo: bytes) -> None:
+def test_hostile_bodies_leave_it_unharmed(server: Server, photo: bytes) -> None:
     with httpx.Client(base_url=server[0]) as client:
         for body, status in (
             (b"text", 415),
@@ -72,7 +57,7 @@ def test_hostile_bodies_leave_it_unharmed(server: tuple[str, object], photo: byt
             assert client.post("/predict", content=photo).status_code == 200
 
 
-def test_who_hangs_up_while_sending_is_no_error_of_ours(server: tuple[str, object]) -> None:
+def test_who_hangs_up_while_sending_is_no_error_of_ours(server: Server) -> None:
     host, port = server[0].removeprefix("http://").split(":")
     for content_type in ("image/jpeg", "multipart/form-data; boundary=x"):
         with socket.create_connection((host, int(port))) as connection:
@@ -81,12 +66,10 @@ def test_who_hangs_up_while_sending_is_no_error_of_ours(server: tuple[str, objec
     assert httpx.get(f"{server[0]}/health").status_code == 200
 
 
-def test_it_stops_when_told_to(server: tuple[str, subprocess.Popen[str]]) -> None:
+def test_it_stops_when_told_to(server: Server, log: Path) -> None:
     _, process = server
     process.send_signal(signal.SIGTERM)
     # uvicorn hands the signal on to itself once it has shut down in good order.
     assert process.wait(timeout=20) in (0, -signal.SIGTERM)
-    assert process.stderr is not None
-    log = process.stderr.read()
-    assert "Traceback" not in log
-    assert "internal error" not in log
+    assert "Traceback" not in log.read_text()
+    assert "internal error" not in log.read_text()

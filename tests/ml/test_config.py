@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
         split=Split(seed=7, test=0.25),
         others=None,
         teacher=Path("/teacher.onnx"),
+        initial="/start.safetensors",
         time_budget=1.5,
     )
     config.write()
@@ -49,6 +51,37 @@ def test_other_settings_than_the_runs_are_refused(
     result = CliRunner().invoke(cli, ["train", "--resume", str(tmp_path), *options])
     assert result.exit_code == 1
     assert name in result.stderr
+
+
+def test_paths_are_meant_from_where_the_run_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    output = tmp_path / "run"
+    output.mkdir()
+    monkeypatch.chdir(tmp_path)
+    asked = Config(data=Path("photos"), output=Path("run"), initial="start.safetensors")
+    asked.write()
+    assert asked.is_that_of(output)
+    monkeypatch.chdir("elsewhere")
+    stored = Config.read(output)
+    assert (stored.data, stored.initial) == (
+        tmp_path / "photos",
+        str(tmp_path / "start.safetensors"),
+    )
+    assert not asked.is_that_of(output)
+    stored.agree(replace(asked, initial="../start.safetensors"), ["initial"])
+    Config(data=None, output=output).write()
+    assert Config.read(output).initial == "shipped"
+
+
+def test_a_run_is_known_by_its_settings(tmp_path: Path) -> None:
+    asked = Config(data=tmp_path, output=tmp_path)
+    assert not asked.is_that_of(tmp_path)
+    replace(asked, strategy="native").write()  # as it was chosen
+    assert asked.is_that_of(tmp_path)
+    for other in ({"epochs": 3}, {"split": Split(seed=1)}, {"strategy": "shorter-side"}):
+        assert not replace(asked, **other).is_that_of(tmp_path)
 
 
 def test_the_same_settings_may_be_said_again(tmp_path: Path) -> None:

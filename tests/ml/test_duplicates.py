@@ -10,12 +10,14 @@ FRAME = 70  # brightness that a photo of its own has more than another
 SHADE = 4  # that near-duplicates differ in
 
 
-def find(*photos: tuple[str, str, int]) -> Duplicates:
+def find(*photos: tuple[str, str, int], groups: tuple[str, ...] = ()) -> Duplicates:
     """Of (place, content of the file, brightness), with `split/class/name` for a place."""
     samples, prints = [], []
-    for place, content, brightness in photos:
+    for (place, content, brightness), group in zip(
+        photos, groups or [""] * len(photos), strict=True
+    ):
         split, label, name = place.split("/")
-        samples.append(Sample(Path(label, name), label, split))
+        samples.append(Sample(Path(label, name), label, split, group))
         thumbnail = np.full((24, 24, 3), brightness, np.uint8)
         prints.append(Fingerprint(content, np.zeros(8, np.uint64), thumbnail))
     return find_duplicates(samples, prints)
@@ -35,6 +37,13 @@ def test_one_file_in_two_classes_is_in_neither() -> None:
     )
 
 
+def test_one_picture_in_two_classes_is_in_neither() -> None:
+    found = find(("/a/0", "x", 0), ("/b/1", "y", 1), ("/a/2", "z", FRAME))
+    assert found.out == dict.fromkeys(
+        range(2), "The same picture stands in two classes: a/0 and b/1."
+    )
+
+
 def test_near_duplicates_are_listed_once_each_with_the_first() -> None:
     found = find(*((f"/a/{i}", f"{i}", SHADE if i % 2 else 0) for i in range(2)), ("/a/2", "2", 9))
     assert found.out == {}
@@ -45,6 +54,13 @@ def test_near_duplicates_are_listed_once_each_with_the_first() -> None:
 def test_what_looks_like_a_test_photo_leaves_training() -> None:
     found = find(("train/a/0", "x", 0), ("train/a/1", "y", SHADE), ("test/a/2", "x", 0))
     assert found.out == dict.fromkeys((0, 1), "Looks like 2 of the test set.")
+
+
+def test_what_is_of_a_test_photos_group_leaves_training() -> None:
+    places = ("train/a/0", "train/b/1", "test/a/2", "train/a/3", "test/a/4")
+    photos = ((place, place, i * 60) for i, place in enumerate(places))
+    found = find(*photos, groups=("video", "video", "video", "other", ""))
+    assert found.out == dict.fromkeys((0, 1), "Of the same group as 2 of the test set.")
 
 
 def test_a_placeholder_that_stands_there_thousands_of_times() -> None:

@@ -9,10 +9,10 @@ import torch
 import ml.export
 from ml.card import Card
 from ml.checkpoint import load, parameters_of, save
-from ml.engine import OnnxEngine
+from ml.engine_onnxruntime import OnnxEngine
 from ml.errors import ExportError, ModelError
-from ml.export import Served, drawn_inputs, export, stamp
-from ml.model import NETWORKS
+from ml.export import drawn_inputs, export, stamp
+from ml.model import NETWORKS, Served
 from ml.predictor import SHIPPED_MODEL
 
 

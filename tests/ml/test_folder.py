@@ -204,7 +204,16 @@ def test_names_not_in_utf_8(drawn: Path, tmp_path: Path) -> None:
     shutil.copytree(drawn, root)
     odd = os.fsencode(root / "Flying Birds") + b"/caf\xe9.jpg"
     Path(os.fsdecode(odd)).write_bytes(b"x")
-    assert "UTF-8" in scan(root).dropped[0].reason
+    below = Path(os.fsdecode(os.fsencode(root / "Winged Drones") + b"/caf\xe9")) / "photo.jpg"
+    below.parent.mkdir()
+    shutil.copy(next(drawn.rglob("*.jpg")), below)
+    folder = scan(root)
+    assert len(folder.samples) == 40
+    assert [str(path) for path in sorted(d.path for d in folder.dropped)] == [
+        os.fsdecode(odd),
+        str(below),
+    ]
+    assert all("UTF-8" in dropped.reason for dropped in folder.dropped)
     Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9")).mkdir()
     with pytest.raises(DataError, match="UTF-8"):
         scan(root)

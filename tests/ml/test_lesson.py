@@ -39,6 +39,15 @@ def test_mixup_blends_pictures_and_answers_alike() -> None:
         assert torch.allclose(wanted.sum(1), torch.ones(2))
 
 
+def test_the_label_given_has_the_larger_share() -> None:
+    """The accuracy in training counts on it."""
+    torch.manual_seed(1)
+    labels = torch.tensor([0, 1])
+    for _ in range(20):
+        _, wanted = Lesson(2, smoothing=0, mixup=1)(PIXELS[:2], labels)
+        assert (wanted[[0, 1], labels] >= 0.5).all()
+
+
 def test_a_teacher_says_half_of_it_and_nothing_on_what_is_of_no_class() -> None:
     wise = teacher(SHIPPED_MODEL, Predictor().card.classes, size=224, threads=1)
     labels = torch.tensor([0, 1, 2, 3, 0, -1])

@@ -11,11 +11,13 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ml.__main__ import cli
-from ml.predictor import SHIPPED_MODEL
+from ml.folder import divide, scan
+from ml.predictor import SHIPPED_MODEL, Predictor
+from tests.conftest import picture
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
-    *("train", "evaluate", "calibrate", "predict"),
+    *("train", "evaluate", "calibrate", "predict", "score"),
     *("export", "report", "synthesize", "inspect"),
 ]
 
@@ -109,8 +111,31 @@ def test_evaluate_tells_what_of_none_of_the_classes_is_refused(drawn: Path, tmp_
     others = json.loads(out.read_text())["others"]
     assert others["photos"] == 12
     assert 0 <= others["refused"] <= 1
-    assert set(others["auroc"]) == {"maximum_probability", "energy", "maximum_logit"}
-    assert "12 photos of none of the classes refused" in result.stdout.replace("\n", " ")
+    assert set(others["auroc"]) == {
+        *("maximum_probability", "energy", "maximum_logit"),
+        *("mahalanobis", "nearest_prototype"),
+    }
+    said = result.stdout.replace("\n", " ")
+    assert "12 photos of none of the classes refused" in said
+    assert f"mahalanobis {others['auroc']['mahalanobis']:.3f}" in said
+
+
+def test_what_training_did_not_know_is_not_measured(drawn: Path, tmp_path: Path) -> None:
+    """Dealt out anew, a folder that has grown would mix up its splits."""
+    run, data = tmp_path / "run", tmp_path / "data"
+    run.mkdir()
+    shutil.copy(SHIPPED_MODEL, run)
+    shutil.copytree(drawn, data)
+    before = divide(scan(data), Predictor().card.split)
+    (run / "data.json").write_text(json.dumps(before.summary()), encoding="utf-8")
+    for number in range(9):
+        picture(seed=90 + number).save(data / "Flying Birds" / f"{number}.png")
+    for split, photos in (("validation", len(before.of("validation"))), ("all", 49)):
+        options = ("--split", split, "--views", 1, "--json", run / "out.json")
+        result = call("evaluate", run / "model.onnx", data, *options)
+        assert result.exit_code == 0, result.stderr
+        assert "9 photos in" in result.stderr
+        assert json.loads((run / "out.json").read_text())["photos"] == photos
 
 
 def test_calibrate_rewrites_the_card(drawn: Path, tmp_path: Path) -> None:

@@ -45,7 +45,6 @@ def test_network_has_as_many_parameters_as_the_table() -> None:
 
 def with_lively_statistics(network: nn.Module) -> nn.Module:
     """Give batch norms statistics and scales of their own, as training does."""
-    torch.manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None
@@ -60,12 +59,31 @@ def with_lively_statistics(network: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("network", [Net(4), Net(7), PlainNet(3)])
 @pytest.mark.parametrize("size", [224, 288])
 def test_mean_of_evidence_is_the_logit(network: nn.Module, size: int) -> None:
+    torch.manual_seed(0)
     with_lively_statistics(network)
     with torch.no_grad():
         logits, evidence = network(torch.randn(3, 3, size, size))
     assert evidence.shape == (3, logits.shape[1], size // 32, size // 32)
     assert evidence.std(dim=(2, 3)).min() > 0, "the cells must differ for this to say anything"
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", [Net, PlainNet])
+def test_a_cell_looks_at_the_corner_of_its_square(architecture: type[Net | PlainNet]) -> None:
+    """What `ml.preprocessing.region` places the evidence by: cell i surrounds pixel 32 i."""
+    torch.manual_seed(0)
+    weight = torch.zeros(480, 480)
+    for _ in range(8):  # of one network, with its own weights, the middle is up to 10 pixels off
+        network = with_lively_statistics(architecture(2))
+        pixels = torch.randn(1, 3, 480, 480, requires_grad=True)
+        network(pixels).evidence[:, 0, 7, 7].sum().backward()
+        assert pixels.grad is not None
+        energy = pixels.grad.square().sum(dim=(0, 1))  # (480, 480)
+        weight += energy / energy.sum()
+    places = torch.arange(480.0) + 0.5
+    for axis in (0, 1):
+        middle = (weight.sum(dim=axis) * places).sum() / weight.sum()
+        assert middle == pytest.approx(7 * 32, abs=6)
 
 
 def test_one_class_is_refused() -> None:

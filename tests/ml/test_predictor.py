@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ml.card import Card
 from ml.engine import Floats, Pixels
@@ -10,11 +11,14 @@ from ml.image import decode
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, network_input
 from ml.probability import probabilities
+from ml.synthesize import CLASSES
 from tests.conftest import encoded, picture
 
 
 class Echo:
     """An engine whose logits are the mean colours of each view: answers one can foresee."""
+
+    name = "echo"
 
     def __init__(self, **fields: object) -> None:
         self.card = Card.model_validate(
@@ -35,6 +39,23 @@ def test_views_are_averaged() -> None:
     expected = (pixels.mean(axis=(1, 2)) / 50).mean(axis=0)
     np.testing.assert_allclose(answer.logits, expected, rtol=1e-5)
     assert len(answer.boxes) == len(answer.evidence) == 9
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WebP"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_large_photo_is_reduced_and_the_answer_stays(
+    shipped: Predictor, seed: int, format: str
+) -> None:
+    large = picture(CLASSES[seed], seed).resize((1603, 1203), Image.Resampling.LANCZOS)
+    data = encoded(large, format, quality=90)
+    assert decode(data, needed_side=512).pixels.shape == (602, 802, 3)
+    answer = shipped.predict(data)
+    whole = network_input(decode(data).pixels, shipped.card.preprocessing)
+    logits = shipped.engine.run(whole)[0].mean(axis=0)
+    expected = probabilities(logits, shipped.card.temperature)
+    assert np.abs(np.array(list(answer.probabilities.values())) - expected).max() < 0.05
+    assert (answer.photo.width, answer.photo.height) == (1603, 1203)
+    assert answer.boxes[0][3] > 602  # in pixels of the whole photo
 
 
 def test_temperature_and_threshold() -> None:

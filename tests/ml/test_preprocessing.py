@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from ml.preprocessing import PADDING, Preprocessing, boxes, network_input
+from ml.preprocessing import PADDING, Box, Preprocessing, boxes, network_input, region
 from tests.conftest import picture
 
 
@@ -63,3 +63,15 @@ def test_views_that_coincide_are_one() -> None:
 def test_a_crop_larger_than_the_resized_photo_is_refused() -> None:
     with pytest.raises(ValidationError, match="at least size"):
         Preprocessing(strategy="shorter-side", size=288)
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "expected"),
+    [
+        (224, (0, 0, 224, 224), (-16, -16, 208, 208)),
+        (224, (100, 20, 548, 468), (68, -12, 516, 436)),  # photo twice the network's size
+        (240, (0, 0, 240, 240), (-16, -16, 240, 240)),  # 8 cells, of which the last is cut
+    ],
+)
+def test_evidence_lies_half_a_cell_up_and_left(size: int, box: Box, expected: Box) -> None:
+    assert region(box, Preprocessing(size=size)) == pytest.approx(expected)

@@ -15,6 +15,7 @@ def write(path: Path, *rows: Sequence[object]) -> Path:
     return path
 
 
+CLASSES = ("a, b", "$c")
 HEADER = ["split", "file", "truth", "answer", "confidence", "accepted", "loss", "p:a, b", "p:$c"]
 
 
@@ -32,20 +33,20 @@ def predictions(tmp_path: Path) -> Path:
 
 
 def test_answers_are_read_back(predictions: Path) -> None:
-    answers = read_answers(predictions)
+    answers = read_answers(predictions, CLASSES)
     assert answers is not None
-    assert answers.classes == ("a, b", "$c")
+    assert answers.classes == CLASSES
     assert answers.right.tolist() == [True, False, True, False, True]
     test = answers.of("test")
     assert test.file == ("a, b/1.jpg", "$c/1.jpg", "$c/2.jpg", "$c/3.jpg")
     assert test.accepted.tolist() == [True, True, False, False]
-    np.testing.assert_allclose(test.probabilities[2], [0.6, 0.4])
+    np.testing.assert_allclose(test.truth_probability, [0.9, 0.9, 0.4, 1.0], atol=1e-3)
 
 
 def test_a_label_is_doubtful_where_another_class_is_as_sure_as_its_own_photos(
     predictions: Path,
 ) -> None:
-    answers = read_answers(predictions)
+    answers = read_answers(predictions, CLASSES)
     assert answers is not None
     # Photos of $c get 0.77 on average, and 0.95 is more; those of a, b get 0.475, and 0.6 is.
     assert [answers.file[row] for row in doubtful_labels(answers)] == ["a, b/2.jpg", "$c/2.jpg"]
@@ -62,7 +63,7 @@ def test_confused_pairs_come_by_number() -> None:
 
 def test_what_is_missing_reads_as_nothing(tmp_path: Path) -> None:
     assert read_history(tmp_path / "history.csv") == {}
-    assert read_answers(tmp_path / "predictions.csv") is None
-    assert read_answers(write(tmp_path / "predictions.csv", HEADER)) is None
+    assert read_answers(tmp_path / "predictions.csv", CLASSES) is None
+    assert read_answers(write(tmp_path / "predictions.csv", HEADER), CLASSES) is None
     with pytest.raises(DataError, match="no run folder"):
         read(tmp_path)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from ml.card import Split
-from ml.checkpoint import SHIPPED_PARAMETERS
+from ml.checkpoint import SHIPPED_PARAMETERS, load, parameters_of, save
 from ml.errors import DataError
 from ml.evaluate import evaluate
+from ml.export import stamp
 from ml.folder import Folder, divide, scan
 from ml.metrics import measure
 from ml.predictor import SHIPPED_MODEL, Predictor
@@ -82,6 +83,18 @@ def finished(folder: Folder, shipped: Predictor, tmp_path_factory: pytest.TempPa
     shutil.copy(SHIPPED_PARAMETERS, run / "model.safetensors")
     report(run)
     return run
+
+
+def test_the_network_is_drawn_at_the_models_size(again: Path) -> None:
+    network, card = load(again / "model.safetensors")
+    preprocessing = card.preprocessing.model_copy(update={"size": 96, "shorter_side": 110})
+    card = card.model_copy(update={"preprocessing": preprocessing})
+    save(again / "model.safetensors", parameters_of(network), card)
+    stamp(again / "model.onnx", card)
+    report(again)
+    assert "those of one 96 x 96 photo" in words(again)
+    assert "3 x 96 x 96" in words(again)
+    assert "3 x 224 x 224" not in words(again)
 
 
 @pytest.fixture

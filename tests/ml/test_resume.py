@@ -24,9 +24,7 @@ from ml.run import begin, prepare
 from ml.trainer import Trainer
 config, resume = Config.read(Path(sys.argv[1])), "--resume" in sys.argv
 config, folder, preprocessing = prepare(config, resume, Console(quiet=True))
-trainer = Trainer(config, folder, preprocessing, Console(quiet=True))
-if resume:
-    trainer.resume()
+trainer = Trainer(config, folder, preprocessing, Console(quiet=True), resume=resume)
 begin(config, folder, resume)
 print(trainer.standing.epoch, len(trainer.loaders.batches), flush=True)
 step = trainer._step

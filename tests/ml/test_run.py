@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -20,7 +23,8 @@ from ml.errors import DataError, ModelError
 from ml.folder import divide, scan
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing
-from ml.run import choose_strategy, prepare, run
+from ml.processes import Processes
+from ml.run import _inputs, choose_strategy, prepare, run
 from ml.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,8 +102,9 @@ def test_a_finished_model_is_a_start_for_other_classes(finished: Path, tmp_path:
 
 
 def test_a_teacher_and_pictures_of_no_class_take_part(
-    finished: Path, drawn: Path, tmp_path: Path
+    finished: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "others" / "any").mkdir(parents=True)
     shutil.copy(next(drawn.rglob("*.jpg")), tmp_path / "others" / "any" / "picture.jpg")
     (tmp_path / "others" / "list.txt").write_text("no picture")
@@ -110,10 +115,17 @@ def test_a_teacher_and_pictures_of_no_class_take_part(
         batch=8,
         workers=0,
         teacher=finished / "model.onnx",
-        others=tmp_path / "others",
+        others=Path("others"),
     )
     scores = Predictor(run(config, Console(quiet=True))).card.scores
     assert scores["test"]["photos"] == 12
+    # What is added later takes no part when the run goes on, from wherever that is.
+    picture = tmp_path / "others" / "any" / "picture.jpg"
+    shutil.copy(picture, tmp_path / "others" / "later.jpg")
+    monkeypatch.chdir("/")
+    stored, folder, preprocessing = prepare(config, resume=True, console=Console(quiet=True))
+    assert stored.strategy == preprocessing.strategy == "shorter-side"
+    assert [sample.path for sample in folder.others] == [picture]
 
 
 def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
@@ -201,18 +213,49 @@ def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: P
     assert set(scores) == {"epoch", "train", "test"}
 
 
+def test_photos_that_are_gone_are_not_compared_on(photos: Path) -> None:
+    """Without validation they are training photos, which nothing looks at once more."""
+    folder = divide(scan(photos), Split(validation=0))
+    whole = _inputs(folder, Preprocessing())
+    folder.of("train")[0].path.unlink()
+    assert whole is not None
+    left = _inputs(folder, Preprocessing())
+    assert left is not None
+    assert len(left) > 0
+    assert np.array_equal(left, whole[1:])
+    for sample in folder.samples:
+        sample.path.unlink(missing_ok=True)
+    assert _inputs(folder, Preprocessing()) is None
+
+
+def test_a_restart_takes_no_earlier_run_for_its_own(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that comes before the run has cleared its folder."""
+    monkeypatch.setattr("ml.run.processes", lambda: nullcontext(Processes(restarted=True)))
+    config = Config(data=drawn, output=tmp_path, epochs=1, batch=8, workers=0)
+    for asked, goes_on in ((config, False), (replace(config, mixup=0), False), (config, False)):
+        run(asked, Console(width=500))
+        assert ("Going on" in capsys.readouterr().out) == goes_on
+        assert Config.read(tmp_path).mixup == asked.mixup
+    run(config, Console(width=500))
+    assert "Going on after epoch 1 of 1" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ml", "train", str(drawn), "--output", str(tmp_path / "run")]
+    # A shell's background jobs are born deaf to Ctrl-C, and so would this one be: a new program
+    # inherits what is ignored, and not what is handled.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*command, "--epochs", "500", "--batch", "8"],
         cwd=ROOT,
         start_new_session=True,
-        # A shell's background jobs are born deaf to Ctrl-C, and so would this one be.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.DEVNULL,
         env=os.environ | {"COLUMNS": "120"},
     )
+    signal.signal(signal.SIGINT, before)
     history = tmp_path / "run" / "history.csv"
     while not history.exists():
         assert process.poll() is None

@@ -2,8 +2,10 @@ import csv
 import json
 import math
 import shutil
+from dataclasses import astuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -16,6 +18,7 @@ from ml.folder import Folder, divide, scan
 from ml.metrics import calibration_error
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.probability import probabilities
+from ml.records import doubtful_labels, read_answers
 from ml.served import Settled, recalibrate, settle, show_calibration, write_predictions
 
 
@@ -89,6 +92,26 @@ def test_every_held_out_photo_has_a_row_that_the_predictor_agrees_with(
             assert right / len(accepted) == pytest.approx(scores["accepted_accuracy"])
 
 
+def test_of_too_many_probabilities_none_are_written(
+    settled: Settled, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [settled.metrics[split]["photos"] for split in ("validation", "test")]
+    monkeypatch.setattr("ml.served.MOST_CELLS", 4 * sum(wanted))
+    write_predictions(tmp_path / "whole.csv", folder, settled)
+    monkeypatch.setattr("ml.served.MOST_CELLS", 4 * sum(wanted) - 1)
+    write_predictions(tmp_path / "short.csv", folder, settled)
+    header = (tmp_path / "whole.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert (tmp_path / "short.csv").read_text().splitlines()[0] == header.partition(",p:")[0]
+    whole, short = (
+        read_answers(tmp_path / f"{name}.csv", settled.card.classes) for name in ("whole", "short")
+    )
+    assert whole is not None
+    assert short is not None
+    for one, other in zip(astuple(whole), astuple(short), strict=True):
+        assert np.array_equal(one, other)
+    assert doubtful_labels(whole) == doubtful_labels(short)
+
+
 def test_a_model_that_is_calibrated_already_comes_out_the_same(
     settled: Settled, folder: Folder, model: Path
 ) -> None:
@@ -117,6 +140,22 @@ def test_a_model_file_is_calibrated_again(
     assert Predictor(again).card == settled.card == load(beside)[1]
     with pytest.raises(DataError, match="no validation photos"):
         recalibrate(again, divide(scan(drawn), Split(validation=0)), 0.8)
+
+
+def test_what_stands_in_a_run_folder_follows_a_calibration(
+    settled: Settled, folder: Folder, model: Path, tmp_path: Path
+) -> None:
+    shutil.copy(model, tmp_path / "model.onnx")
+    training = {"training": {"best_epoch": 3}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0}} | training))
+    recalibrate(tmp_path / "model.onnx", folder, 0.8)
+    assert not (tmp_path / "predictions.csv").exists()  # it is no run folder
+    (tmp_path / "predictions.csv").write_text("split,file\n")
+    recalibrate(tmp_path / "model.onnx", folder, 0.8)
+    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics == settled.metrics | training
+    write_predictions(tmp_path / "expected.csv", folder, settled)
+    assert (tmp_path / "predictions.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
 
 
 def test_parameters_of_another_model_beside_it_are_left_alone(

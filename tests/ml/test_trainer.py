@@ -1,5 +1,6 @@
 import csv
 import resource
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,21 @@ from rich.console import Console
 from torch import Tensor
 
 from ml.card import Split
-from ml.checkpoint import load
+from ml.checkpoint import SHIPPED_PARAMETERS, fingerprint, load
 from ml.config import Config
-from ml.errors import DataError
+from ml.errors import DataError, ModelError
 from ml.folder import divide, scan
 from ml.preprocessing import Preprocessing
 from ml.standing import Standing
 from ml.trainer import STATE, Trainer
 
 
-def trainer(photos: Path, output: Path, **settings: Any) -> Trainer:
+def trainer(photos: Path, output: Path, resume: bool = False, **settings: Any) -> Trainer:
     output.mkdir(exist_ok=True)
     given = {"epochs": 2, "batch": 2, "workers": 0} | settings
     config = Config(data=photos, output=output, **given)
     folder = divide(scan(photos), Split(validation=0.3))
-    return Trainer(config, folder, Preprocessing(), Console(width=500))
+    return Trainer(config, folder, Preprocessing(), Console(width=500), resume=resume)
 
 
 def rows(output: Path) -> list[dict[str, str]]:
@@ -86,8 +87,7 @@ def test_a_full_disk_costs_what_cannot_be_written_and_no_more(
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "Epoch 2 could not be written" in capsys.readouterr().out
     assert load(tmp_path / "run" / "best.safetensors")[1].scores["epoch"] == 1
-    again = trainer(photos, tmp_path / "run")
-    again.resume()
+    again = trainer(photos, tmp_path / "run", resume=True)
     assert again.standing.epoch == 1
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "best.safetensors",
@@ -111,11 +111,27 @@ def test_ctrl_c_in_the_first_epoch_keeps_what_was_learnt(photos: Path, tmp_path:
     assert not (tmp_path / "run" / STATE).exists()  # it would go on from the start, as it must
 
 
-def test_nothing_learnt_is_no_model(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["_learn", "_write"])
+def test_nothing_written_is_no_model(photos: Path, tmp_path: Path, where: str) -> None:
     run = trainer(photos, tmp_path / "run")
-    run._learn = interrupt  # type: ignore[method-assign]
-    with pytest.raises(DataError, match="before anything was learnt"):
+    setattr(run, where, lambda *_: interrupt())
+    with pytest.raises(DataError, match="before an epoch was written"):
         run.run()
+
+
+def test_what_a_run_started_from_is_not_needed_to_go_on(photos: Path, tmp_path: Path) -> None:
+    initial = str(shutil.copy(SHIPPED_PARAMETERS, tmp_path / "start.safetensors"))
+    run = trainer(photos, tmp_path / "run", initial=initial)
+    after_steps(run, len(run.loaders.batches) + 1, interrupt)
+    run.run()
+    Path(initial).unlink()
+    with pytest.raises(ModelError, match="no file"):
+        trainer(photos, tmp_path / "run", initial=initial)
+    again = trainer(photos, tmp_path / "run", resume=True, initial=initial)
+    assert again.standing.epoch == 1
+    last, _ = load(tmp_path / "run" / "last.safetensors")
+    average = again.optimisation.average.module
+    assert fingerprint(average.state_dict()) == fingerprint(last.state_dict())
 
 
 def test_a_run_that_gets_no_better_ends_early(photos: Path, tmp_path: Path) -> None:
@@ -152,8 +168,7 @@ def test_going_on_repeats_the_epoch_that_would_have_come(photos: Path, tmp_path:
     after_steps(part, len(part.loaders.batches) + 1, interrupt)
     assert part.run() == "interrupted"
     torch.rand(9)
-    again = trainer(photos, tmp_path / "part")
-    again.resume()
+    again = trainer(photos, tmp_path / "part", resume=True)
     assert again.run() == "completed"
     assert rows(tmp_path / "part") == rows(tmp_path / "whole")
     for name, value in whole.optimisation.average.state_dict().items():

@@ -1,0 +1,176 @@
+// The page: photos come in by chooser, camera, drop or paste; each is sent, listed and shown.
+
+import { percent, show, summary } from "./answer.js";
+import { model, node } from "./card.js";
+import { listen } from "./evidence.js";
+import { draw } from "./photo.js";
+import { predict, Problem } from "./send.js";
+
+const AT_A_TIME = 2;
+const LONGEST = 2048; // pixels a side of the photo as it is shown
+const element = (id) => document.getElementById(id);
+const list = element("photos").firstElementChild;
+const photos = [];
+let current = null;
+let thumbnails = Promise.resolve(); // one after the other: large photos take much memory
+
+const say = (text) => (element("say").textContent = text);
+const settled = ({ state }) => state === "done" || state === "failed";
+
+function add(files) {
+  const added = [...files].map((file) => ({ file, state: "queued", stop: new AbortController() }));
+  if (!added.length) return;
+  for (const photo of added) {
+    photo.shown = () => photo === current;
+    photo.item = listed(photo);
+  }
+  photos.push(...added);
+  document.body.classList.add("busy-with-photos");
+  element("result").hidden = false;
+  element("photos").hidden = photos.length < 2;
+  choose(added[0]);
+  for (const photo of added) update(photo);
+  next();
+}
+
+function clear() {
+  for (const photo of photos.splice(0)) photo.stop.abort();
+  current = null;
+  list.replaceChildren();
+  element("photo").replaceChildren();
+  element("result").hidden = element("photos").hidden = true;
+  document.body.classList.remove("busy-with-photos");
+  say("All photos are removed.");
+  element("choose").focus();
+}
+
+function next() {
+  const sent = photos.filter((photo) => photo.state !== "queued" && !settled(photo)).length;
+  const waiting = photos.filter(({ state }) => state === "queued").slice(0, AT_A_TIME - sent);
+  waiting.forEach(ask);
+}
+
+async function ask(photo) {
+  const { file, stop } = photo;
+  const started = performance.now();
+  update(photo, { state: "sending", share: 0 });
+  try {
+    const answer = await predict(file, stop.signal, (news) => update(photo, news));
+    update(photo, { state: "done", answer, took: performance.now() - started });
+    if (answer.image.orientation > 1) thumbnail(photo);
+    if (photo.shown()) picture(photo);
+  } catch (problem) {
+    if (stop.signal.aborted) return;
+    update(photo, { state: "failed", problem: problem instanceof Problem ? problem : new Problem(0) });
+  }
+  announce(photo);
+  next();
+}
+
+function update(photo, news = {}) {
+  const { state, answer } = Object.assign(photo, news);
+  const brief = state === "done" ? (answer.accepted ? `${answer.label} ${percent(answer.confidence)}` : "Not sure") : summary(photo);
+  photo.item.querySelector("small").textContent = brief;
+  photo.item.dataset.state = state === "done" && !answer.accepted ? "unsure" : state;
+  photo.item.style.setProperty("--share", state === "sending" ? photo.share : 1);
+  if (photo.shown()) show(photo);
+  if (state === "busy" && !photo.waited) announce(photo, (photo.waited = true));
+}
+
+// To a screen reader: what became of the photo that is shown, and how many are done.
+function announce(photo, always = false) {
+  const done = photos.filter(settled).length;
+  if (!current || !(always || photo === current || done === photos.length)) return;
+  const told = always ? photo : current;
+  const count = photos.length > 1 ? ` ${done} of ${photos.length} photos are done.` : "";
+  say(`${told.file.name}: ${summary(told).replace(/\.$/, "")}.${count}`);
+}
+
+function listed(photo) {
+  const button = node("button", document.createElement("canvas"), node("span", node("b", photo.file.name), node("small")));
+  button.type = "button";
+  button.addEventListener("click", () => choose(photo));
+  const item = node("li", button);
+  list.append(item);
+  thumbnail({ ...photo, item });
+  return item;
+}
+
+function thumbnail({ file, answer, stop, item }) {
+  thumbnails = thumbnails.then(async () => {
+    if (stop.signal.aborted) return;
+    const small = await draw({ file, answer }, 128).catch(() => null);
+    const before = item.querySelector("canvas");
+    if (small) before.replaceWith(small);
+    else before.remove();
+  });
+}
+
+function choose(photo) {
+  current?.item.firstChild.removeAttribute("aria-current");
+  current = photo;
+  photo.item.firstChild.setAttribute("aria-current", "true");
+  photo.item.scrollIntoView({ block: "nearest", inline: "nearest" });
+  element("photo").replaceChildren();
+  element("photo").ariaLabel = photo.file.name;
+  delete element("frame").dataset.blank;
+  element("caption").textContent = element("caption").dataset.rest = "";
+  fit(photo);
+  show(photo);
+  picture(photo);
+  if (settled(photo)) announce(photo);
+}
+
+async function picture(photo) {
+  const drawn = await draw(photo, LONGEST).catch(() => null);
+  if (!photo.shown()) return;
+  if (!drawn) return blank(photo, "This browser cannot show the file; the service looks at it all the same.");
+  element("photo").replaceChildren(drawn);
+  fit(photo);
+}
+
+// The frame has the shape of the upright photo: as the browser sees it, then as the service does.
+function fit(photo) {
+  const drawn = element("photo").firstChild ?? { width: 4, height: 3 };
+  const { width, height } = photo.answer?.image ?? drawn;
+  element("frame").style.setProperty("--ratio", width / height);
+  // The map is not laid over what it does not fit.
+  const lies = photo.answer && element("photo").firstChild && (drawn.width > drawn.height) !== (width > height);
+  if (lies && width !== height) blank(photo, "This browser does not turn the photo upright as the service does.");
+}
+
+function blank(photo, reason) {
+  element("frame").dataset.blank = reason;
+  show(photo);
+}
+
+element("again").addEventListener("click", () => {
+  update(current, { state: "queued" });
+  element("label").focus();
+  next();
+});
+element("clear").addEventListener("click", clear);
+
+for (const id of ["choose", "take"]) {
+  element(id).addEventListener("change", (event) => {
+    add(event.target.files);
+    event.target.value = ""; // the same photo may be chosen again
+  });
+}
+document.addEventListener("paste", (event) => add(event.clipboardData.files));
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return; // text, say
+    event.preventDefault();
+    const over = kind === "dragover" || kind === "dragenter" || (kind === "dragleave" && event.relatedTarget);
+    document.body.classList.toggle("dragged-over", Boolean(over));
+    if (kind === "drop") add(event.dataTransfer.files);
+  });
+}
+
+listen(say);
+const { classes } = await model();
+if (classes?.length > 1 && classes.length < 7) {
+  const last = classes.at(-1);
+  element("lede").textContent = `${classes.slice(0, -1).join(", ")} or ${last}? Drop in a photo: see the answer, how sure it is, and where in the photo it comes from.`;
+}

@@ -1,0 +1,181 @@
+"""HTTP/1.1 with limits on what uvicorn leaves open: how many connections, how long, how large.
+
+uvicorn waits for ever for a head or a body that comes a byte at a time, or for a reader that does
+not read, and collects headers without end. Here a connection is closed whose request has not come
+in whole in time, or whose answer does not go out, and there is a bounded number of them.
+"""
+
+import resource
+from asyncio import AbstractEventLoop, TimerHandle, Transport
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.settings import Settings
+
+MAX_HEAD_BYTES = 65_536
+MAX_CONNECTIONS = 4096
+"""Or half of the files that the process may open, where that is less."""
+HEAD_SECONDS = 10.0
+"""For a head to come, or the next one."""
+GRACE_SECONDS = 5.0
+"""Beyond the service's own deadline, which answers 504 where a whole head has come."""
+LINGER_SECONDS = 2.0
+"""For the rest of a body that nobody wants any more."""
+GOODBYE_SECONDS = 0.5
+"""For a request that may be on its way when the service stops."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with deadlines and limits."""
+
+    seconds = Settings.from_environment().timeout_seconds + GRACE_SECONDS
+    most = min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    _idle: ClassVar[dict["BoundedProtocol", None]] = {}
+    """Those that no request is worked on for, longest first."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Start the clock: who connects must send something. Where all is full, one must go."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._offered = b""  # the head of a request that offers another protocol
+        self._receiving = self._closing = False
+        self._reading = _Clock(self.loop, transport.abort)
+        self._writing = _Clock(self.loop, transport.abort)
+        self._await_head()
+        if len(self.connections) > self.most:
+            next(iter(self._idle)).transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what a head takes, and trailers; the body between them is the app's to limit."""
+        self._head_bytes += len(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """A request begins: its head, and the clock."""
+        super().on_message_begin()
+        self._head_bytes = 0
+        self._start_reading(HEAD_SECONDS)
+
+    def on_headers_complete(self) -> None:
+        """The head has come: now the body has its time, and the app begins."""
+        if self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers):
+            fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+            line = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+            self._offered = b"%b %b HTTP/%b\r\n%b\r\n" % (*line, b"".join(fields))
+            return
+        self._idle.pop(self, None)
+        self._receiving = True
+        self._start_reading(self.seconds)
+        super().on_headers_complete()
+        self.cycle.transport = cast(Transport, _Lingering(self.transport, self._close))
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body has come; what comes after its last part is counted again."""
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The whole request has come."""
+        if self._offered:
+            return
+        super().on_message_complete()
+        self._receiving = False
+        self._reading.stop()
+        if self._closing:
+            self.transport.close()
+        elif self.cycle.response_complete:
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        """The whole answer is on its way. Another request may be there already."""
+        super().on_response_complete()
+        if self.cycle.response_complete and not self._receiving:
+            self._await_head()
+
+    def pause_writing(self) -> None:
+        """The answer does not go out as fast as it comes: start the clock."""
+        self._writing.start(self.seconds)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It goes on."""
+        self._writing.stop()
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        """The service stops: answer what is in hand, and what may be on its way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self._start_reading(GOODBYE_SECONDS)
+        else:
+            super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody is there any more."""
+        self._reading.stop()
+        self._writing.stop()
+        self._idle.pop(self, None)
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        self._idle[self] = None
+        self._start_reading(HEAD_SECONDS)
+
+    def _start_reading(self, seconds: float) -> None:
+        self._reading.start(min(seconds, self.seconds))
+
+    def _stay(self, rest: bytes) -> None:
+        """Take a request that offers another protocol (h2c, websocket) for one that does not.
+
+        The parser would leave its body to that protocol. curl and Java offer h2c by themselves.
+        """
+        head, self._offered = self._offered, b""
+        if head:
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.data_received(head + rest)
+
+    def _close(self) -> None:
+        """Close once the request has come in: a reset would take the answer with it."""
+        if self._receiving:
+            self._closing = True
+            self._start_reading(LINGER_SECONDS)
+        else:
+            self.transport.close()
+
+
+class _Clock:
+    """Rings unless it is stopped in time."""
+
+    def __init__(self, loop: AbstractEventLoop, ring: Callable[[], None]) -> None:
+        self._loop, self._ring = loop, ring
+        self._timer: TimerHandle | None = None
+
+    def start(self, seconds: float) -> None:
+        self.stop()
+        self._timer = self._loop.call_later(seconds, self._ring)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Lingering:
+    """A transport that is closed in another way."""
+
+    def __init__(self, transport: Transport, close: Callable[[], None]) -> None:
+        self._transport, self.close = transport, close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)

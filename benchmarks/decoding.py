@@ -1,0 +1,96 @@
+"""Milliseconds from a JPEG's bytes to the network's input, step by step, beside Pillow's.
+
+    python benchmarks/decoding.py [--repeats 30]
+
+On one thread, on drawn photos with a sensor's grain, of 640 x 480 and 4000 x 3000 pixels. Each
+figure is the least processor time of all repeats: whatever else runs only ever adds to it.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from timeit import repeat
+
+import numpy as np
+import simplejpeg
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from ml.abuse import check_scans, check_structure
+from ml.colour import Pixels
+from ml.formats import recognise
+from ml.image import decode
+from ml.jpeg import decode_jpeg
+from ml.predictor import SHIPPED_MODEL, Predictor
+from ml.preprocessing import Preprocessing, boxes, network_input
+from ml.resize import by_pillow, resize
+from ml.synthesize import CLASSES, draw, to_image
+
+
+def photo(width: int, height: int) -> bytes:
+    """A drawn photo with grain, as a JPEG of quality 90."""
+    rng = np.random.default_rng(0)
+    large = np.asarray(draw(CLASSES[0], rng)[0].resize((width, height)), np.float64)
+    buffer = BytesIO()
+    to_image(large + 3 * rng.standard_normal(large.shape)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def pillow(data: bytes, preprocessing: Preprocessing) -> Pixels:
+    """The usual way: everything by Pillow, at full size."""
+    with Image.open(BytesIO(data)) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    (box,) = boxes(pixels.shape[1], pixels.shape[0], preprocessing)
+    return by_pillow(pixels, box, preprocessing.size)
+
+
+def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
+    """What is timed, by name; the last four are of several steps."""
+    preprocessing = predictor.card.preprocessing.model_copy(update={"views": 1})
+    side = preprocessing.needed_side
+    reduced = decode(data, needed_side=side).pixels
+    (box,) = boxes(reduced.shape[1], reduced.shape[0], preprocessing)
+    header = Image.open(BytesIO(data))
+    scale = round(header.width / reduced.shape[1])
+    return {
+        "recognise": lambda: recognise(data),
+        "look at its structure": partial(check_structure, data, "JPEG"),
+        "count its scans": partial(check_scans, data, *header.size),
+        "header and EXIF": lambda: Image.open(BytesIO(data)).getexif(),
+        "pixels": lambda: decode_jpeg(data, header, scale),
+        "pixels, not reduced": lambda: simplejpeg.decode_jpeg(data, "RGB"),
+        "pixels, not reduced, Pillow": lambda: Image.open(BytesIO(data)).load(),
+        "resize": lambda: resize(reduced, box, preprocessing.size),
+        "resize, Pillow": lambda: by_pillow(reduced, box, preprocessing.size),
+        "decode": lambda: decode(data, needed_side=side),
+        "decode and resize": lambda: network_input(
+            decode(data, needed_side=side).pixels, preprocessing
+        ),
+        "decode and resize, Pillow": lambda: pillow(data, preprocessing),
+        "decode, resize and inference": lambda: predictor.predict(data),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=30)
+    repeats = parser.parse_args().repeats
+    predictor = Predictor(SHIPPED_MODEL, threads=1)
+    columns = {"640x480": photo(640, 480), "4000x3000": photo(4000, 3000)}
+    table = Table("step, ms", *(f"{name}, {len(d) / 1e3:.0f} kB" for name, d in columns.items()))
+    timed = [steps(data, predictor) for data in columns.values()]
+    for name in timed[0]:
+        best = (
+            min(repeat(of[name], timer=time.process_time, number=1, repeat=repeats)) * 1000
+            for of in timed
+        )
+        table.add_row(name, *(f"{ms:.3f}" for ms in best))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the benchmark of serving stands on: processes, the load tool, photos."""

@@ -1,0 +1,39 @@
+"""Decode and infer in a bare loop on all cores of one process: what serving cannot surpass.
+
+    PYTHONPATH=. python -m benchmarks.load.bare SECONDS
+
+Prints photos a second and CPU milliseconds a photo. It opens the model as the service does, by the
+same settings.
+"""
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from app.settings import Settings
+from benchmarks.load.photo import jpeg
+from ml.predictor import Predictor
+
+
+def bare(seconds: float) -> tuple[float, float]:
+    """As many threads as the service has."""
+    settings, photo = Settings.from_environment(), jpeg()
+    predictor = Predictor.open(settings.model, settings.engine, settings.precision)
+    predictor.predict(photo)
+
+    def loop(until: float) -> int:
+        count = 0
+        while time.perf_counter() < until:
+            predictor.predict(photo)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(settings.threads) as pool:
+        started, cpu = time.perf_counter(), time.process_time()
+        done = sum(pool.map(loop, [started + seconds] * settings.threads))
+        took = time.perf_counter() - started
+        return done / took, (time.process_time() - cpu) * 1000 / done
+
+
+if __name__ == "__main__":
+    print(*bare(float(sys.argv[1])))

@@ -1,0 +1,102 @@
+"""Who is measured, and what of each: nothing is before its answers are known to be right."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from statistics import median
+
+from benchmarks.load.photo import Photo, as_body, as_form, jpeg
+from benchmarks.load.process import ROOT, Server, running
+from benchmarks.load.wrk import Load, load
+from ml.predictor import Predictor
+from ml.synthesize import CLASSES
+
+PEERS = ROOT / ".venv-peers" / "bin"
+CONNECTIONS = (8, 1, 64)
+LARGE = 4000, 3000
+LARGE_REQUESTS = 15
+TOLERANCE = 0.01
+"""Of a probability. Pillow and libjpeg-turbo with vector resizing differ by less."""
+
+
+@dataclass
+class Contestant:
+    """A server, how it is started, and what was measured."""
+
+    name: str
+    command: list[str]
+    form: bool = True
+    loads: dict[int, list[Load]] = field(default_factory=lambda: defaultdict(list))
+    cpu_ms: list[float] = field(default_factory=list)  # a request, at CONNECTIONS[0]
+    memory: list[tuple[float, float]] = field(default_factory=list)  # PSS, RSS of each process
+    first_answer: list[float] = field(default_factory=list)  # seconds
+    large_ms: list[float] = field(default_factory=list)
+
+    def photo(self, jpeg: bytes) -> Photo:
+        """Wrap a photo as this one is asked."""
+        return as_form(jpeg) if self.form else as_body(jpeg)
+
+    def under_load(self, seconds: int) -> None:
+        """One round on all cores, beside the load tool."""
+        photo = self.photo(jpeg())
+        with running(self.command, photo) as server:
+            self._check(server)
+            load(server.port, photo, CONNECTIONS[0], 1)
+            for connections in CONNECTIONS:
+                before = server.cpu_ms()
+                done = load(server.port, photo, connections, seconds)
+                self.loads[connections].append(done)
+                if connections == CONNECTIONS[0]:
+                    self.cpu_ms.append((server.cpu_ms() - before) / done.requests)
+            self.memory = server.memory()
+
+    def on_one_core(self) -> None:
+        """One round on the first core alone: its start, and a large photo."""
+        photo = self.photo(jpeg(*LARGE))
+        with running(self.command, self.photo(jpeg()), cpus="0") as server:
+            self.first_answer.append(server.first_answer)
+            times = []
+            for _ in range(LARGE_REQUESTS):
+                started = time.perf_counter()
+                if server.ask(photo) is None:
+                    raise RuntimeError(f"{self.name} does not take a photo of 12 megapixels")
+                times.append((time.perf_counter() - started) * 1000)
+            self.large_ms.append(median(times))
+
+    def _check(self, server: Server) -> None:
+        predictor = Predictor.open() if self.command[0] == sys.executable else Predictor()
+        for label in CLASSES:
+            photo = jpeg(label=label)
+            expected, body = predictor.predict(photo), server.ask(self.photo(photo))
+            if body is None:
+                raise RuntimeError(f"{self.name} refuses a photo")
+            told = json.loads(body)
+            errors = [abs(told["probabilities"][k] - v) for k, v in expected.probabilities.items()]
+            if told["label"] != expected.label or max(errors) > TOLERANCE:
+                raise RuntimeError(f"{self.name} answers {told}, not {expected.probabilities}")
+
+
+def contestants() -> list[Contestant]:
+    """Ours by form and by body, and the peers by form."""
+    ours = [sys.executable, "-m", "app", "--port", "{port}"]
+    uvicorn = [str(PEERS / "uvicorn"), "--port", "{port}", "--workers", "{workers}"]
+    uvicorn += ["--no-access-log", "--log-level", "warning"]
+    bento = [str(PEERS / "bentoml"), "serve", "benchmarks.peers.bento:Classifier"]
+    return [
+        Contestant("skyspotter", ours),
+        Contestant("skyspotter, bare body", ours, form=False),
+        Contestant("fastapi", [*uvicorn, "benchmarks.peers.plain_fastapi:app"]),
+        Contestant("litserve", [str(PEERS / "python"), "-m", "benchmarks.peers.lit", "{port}"]),
+        Contestant("bentoml", [*bento, "--port", "{port}", "--host", "127.0.0.1"]),
+        Contestant("fastapi, eager torch", [*uvicorn, "benchmarks.peers.eager_fastapi:app"]),
+    ]
+
+
+def bare_loop(seconds: int) -> tuple[float, float]:
+    """Photos a second and CPU ms a photo of decode and inference alone, in a process."""
+    command = [sys.executable, "-m", "benchmarks.load.bare", str(seconds)]
+    rate, cpu_ms = subprocess.check_output(command, cwd=ROOT, text=True).split()
+    return float(rate), float(cpu_ms)

@@ -1,0 +1,126 @@
+"""Starting a server, waiting for its first answer, weighing it, stopping it."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from benchmarks.load.photo import Photo
+from ml.cpus import usable_cpus
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 120
+KB = 1024  # of /proc in a MB
+
+
+@dataclass(frozen=True)
+class Server:
+    """One that runs."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    first_answer: float
+    """Seconds from the process' start."""
+
+    def ask(self, photo: Photo) -> bytes | None:
+        """One answer on a connection of its own; None where there is none, or it is no 200."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("POST", "/predict", photo.body, {"Content-Type": photo.type})
+            response = connection.getresponse()
+            body = response.read()
+            return body if response.status == 200 else None
+        except (OSError, HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    def cpu_ms(self) -> float:
+        """Processor time of all its processes until now; other programs stretch it little."""
+        ticks = 0
+        for pid in _family(self.process.pid):
+            with suppress(OSError):
+                ticks += sum(int(field) for field in _stat(pid)[11:13])
+        return ticks * 1000 / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> list[tuple[float, float]]:
+        """Proportional and resident megabytes of each process of it, the largest first."""
+        found = []
+        for pid in _family(self.process.pid):
+            try:
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+            except OSError:  # it has just ended
+                continue
+            sizes = {name: int(rest.split()[0]) for name, rest in (x.split(":") for x in lines)}
+            found.append((sizes["Pss"] / KB, sizes["Rss"] / KB))
+        return sorted(found, reverse=True)
+
+
+@contextmanager
+def running(command: list[str], photo: Photo, cpus: str | None = None) -> Iterator[Server]:
+    """Start a server, on some CPUs alone if wanted, and stop it with all its processes.
+
+    In the command `{port}` stands for the port that it gets, `{workers}` for a worker a CPU.
+
+    Raises:
+        RuntimeError: where it ends, or does not answer in time; with the end of its log.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    workers = 1 if cpus else usable_cpus()
+    words = [word.format(port=port, workers=workers) for word in command]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PEER_WORKERS": str(workers)}
+    environment |= {"BENTOML_DO_NOT_TRACK": "true", "OMP_NUM_THREADS": "1"}
+    words = (["taskset", "--cpu-list", cpus] if cpus else []) + words
+    with TemporaryFile() as log:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            server = Server(port, process, 0.0)
+            while server.ask(photo) is None:
+                if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
+                    log.seek(0)
+                    raise RuntimeError(f"{words} does not answer:\n{log.read().decode()[-3000:]}")
+                time.sleep(0.005)
+            yield Server(port, process, time.perf_counter() - started)
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    family = _family(process.pid)
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in family[1:]:  # what did not end with its parent
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that came of it, whatever sessions they made for themselves."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            parents[int(folder.name)] = int(_stat(int(folder.name))[1])
+    family = [pid]
+    for one in family:  # which grows on the way
+        family += [child for child, parent in parents.items() if parent == one]
+    return family
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third on: names may hold anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,0 +1,62 @@
+"""Tables for the terminal and for a page, and goals with a plain yes or no."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from ml.cpus import usable_cpus
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+    def print(self) -> None:
+        """Show it."""
+        table = Table(*self.header, title=self.title)
+        for row in self.rows:
+            table.add_row(*row)
+        Console().print(table)
+
+    def markdown(self) -> str:
+        """Write it."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        return "\n".join([f"## {self.title}\n", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is wanted, what was measured, and whether that will do."""
+
+    wanted: str
+    measured: str
+    met: bool
+
+
+def goal_sheet(goals: list[Goal]) -> Sheet:
+    """One goal a line."""
+    rows = [[goal.wanted, goal.measured, "yes" if goal.met else "no"] for goal in goals]
+    return Sheet("Goals", ["goal", "measured", "met"], rows)
+
+
+def spread(values: list[float], digits: int = 0) -> str:
+    """The median, and from where to where."""
+    low, high = min(values), max(values)
+    return f"{median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def machine() -> str:
+    """The cores that are used, and Python."""
+    processor = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.machine(),
+    )  # fmt: skip
+    return f"{usable_cpus()} cores of {processor}, Python {platform.python_version()}"

@@ -1,0 +1,61 @@
+"""The load tool, `wrk`: one thread, some connections, each asking as soon as it is answered."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.load.photo import Photo
+
+_SCRIPT = """
+local file = assert(io.open("{body}", "rb"))
+wrk.method, wrk.body = "POST", file:read("*a")
+wrk.headers["Content-Type"] = "{type}"
+function done(summary, latency, requests)
+  local bad = summary.errors
+  io.write(string.format('{{"requests": %d, "microseconds": %d, "p50": %f, "p99": %f, "bad": %d}}',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    bad.connect + bad.read + bad.write + bad.status + bad.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of some seconds of load."""
+
+    requests: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+def load(port: int, photo: Photo, connections: int, seconds: int) -> Load:
+    """Ask a server on this machine.
+
+    Raises:
+        RuntimeError: where any request failed, or was answered other than 200.
+    """
+    with TemporaryDirectory() as folder:
+        body, script = Path(folder) / "body", Path(folder) / "script.lua"
+        body.write_bytes(photo.body)
+        script.write_text(_SCRIPT.format(body=body, type=photo.type))
+        options = [
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            "30s",
+            "-s",
+            str(script),
+        ]
+        command = ["wrk", *options, f"http://127.0.0.1:{port}/predict"]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+    if run.returncode:
+        raise RuntimeError(f"wrk failed: {run.stderr or run.stdout}")
+    told = json.loads(run.stdout[run.stdout.rindex("{") :])
+    if told["bad"]:
+        raise RuntimeError(f"{told['bad']} of {told['requests']} requests failed")
+    rate = told["requests"] / (told["microseconds"] / 1e6)
+    return Load(told["requests"], rate, told["p50"] / 1000, told["p99"] / 1000)

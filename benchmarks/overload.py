@@ -1,0 +1,209 @@
+"""Ten times the load that the service can bear, for a minute: what gets through, and is it right?
+
+    PYTHONPATH=. python benchmarks/overload.py [--seconds 60] [--times 10] [--apart]
+
+First the peak: clients that ask as soon as they are answered. Then `times` as many requests a
+second as that, sent by the clock whatever comes back (nobody heeds `Retry-After`, a free connection
+is taken or a new one made), and the peak once more. Every answer must be a 200 with the offline
+predictor's very words, or a 503. The photos are drawn JPEGs of 320 x 240. Service and clients share
+the machine's cores; with `--apart` the clients have the last one to themselves. Exit status 1
+where a goal is missed.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from statistics import quantiles
+
+import uvloop
+from rich.console import Console
+
+from benchmarks.load.client import Answer, Connection, ask, request
+from benchmarks.load.photo import as_body, jpeg
+from benchmarks.load.process import Server, running
+from benchmarks.load.sheet import Goal, Sheet, goal_sheet, machine
+from ml.cpus import usable_cpus
+from ml.predictor import Predictor
+from ml.synthesize import CLASSES
+
+CONNECTIONS = 1000
+"""At most: far more than the service has places, for a refusal frees its connection at once."""
+TICK = 0.002  # seconds between two looks at the clock
+
+Probabilities = dict[str, float]
+Asked = list[tuple[bytes, Probabilities]]
+
+
+@dataclass
+class Tally:
+    """What was sent in how many seconds, and what came back."""
+
+    seconds: float
+    sent: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+    refusals_ms: list[float] = field(default_factory=list)
+    probes_ms: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+
+    def add(self, answer: Answer, expected: Probabilities) -> None:
+        """Count an answer, a right one or a wrong one."""
+        if answer.status == 200:
+            told = answer.json()
+            self.answers["200" if told["probabilities"] == expected else "wrong"] += 1
+        else:
+            right = answer.status == 503 and answer.json()["code"] == "overloaded"
+            self.answers["503" if right else "wrong"] += 1
+            self.refusals_ms.append(answer.seconds * 1000)
+
+    def each_second(self, kind: str) -> float:
+        """Answers of a kind."""
+        return self.answers[kind] / self.seconds
+
+
+def requests() -> Asked:
+    """Requests with the probabilities that each must get."""
+    predictor = Predictor.open()
+    photos = [jpeg(320, 240, label) for label in CLASSES]
+    bodies = [as_body(photo) for photo in photos]
+    sent = [request("/predict", body.body, body.type) for body in bodies]
+    return [(s, predictor.predict(p).probabilities) for s, p in zip(sent, photos, strict=True)]
+
+
+async def exchange(
+    connection: Connection, asked: tuple[bytes, Probabilities], tally: Tally
+) -> bool:
+    """Ask once and count; false where the connection can be used no more."""
+    tally.sent += 1
+    try:
+        tally.add(await connection.ask(asked[0]), asked[1])
+    except ConnectionError:
+        tally.answers["lost"] += 1
+    return connection.open
+
+
+async def at_once(port: int, asked: Asked, tally: Tally) -> None:
+    """The peak: a few clients, each asking as soon as it is answered."""
+    until = time.perf_counter() + tally.seconds
+
+    async def client(first: int) -> None:
+        connection = await Connection.to(port)
+        for number in count(first):
+            if time.perf_counter() > until:
+                break
+            if not await exchange(connection, asked[number % len(asked)], tally):
+                connection = await Connection.to(port)
+        connection.transport.close()
+
+    await asyncio.gather(*(client(i) for i in range(4 * usable_cpus())))
+
+
+async def by_the_clock(port: int, asked: Asked, tally: Tally, per_second: float) -> None:
+    """Send so many a second, whatever comes back."""
+    idle: deque[Connection] = deque([await Connection.to(port) for _ in range(100)])
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def one(number: int) -> None:
+        connection = idle.popleft() if idle else await Connection.to(port)
+        if await exchange(connection, asked[number % len(asked)], tally):
+            idle.append(connection)
+
+    started, begun = time.perf_counter(), 0
+    while (passed := time.perf_counter() - started) < tally.seconds:
+        while begun < passed * per_second and len(under_way) < CONNECTIONS:
+            task = asyncio.create_task(one(begun))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            begun += 1
+        await asyncio.sleep(TICK)
+    await asyncio.gather(*under_way)
+    for connection in idle:
+        connection.transport.close()
+
+
+async def watch(server: Server, tally: Tally) -> None:
+    """Ask the probes twice a second, and look at the memory."""
+    for number in count():
+        path = ("/health/live", "/metrics")[number % 2]
+        started = time.perf_counter()  # before it connects: a new connection has to wait as well
+        right = (await ask(server.port, request(path))).status == 200
+        tally.answers["probes failed"] += not right
+        tally.probes_ms.append((time.perf_counter() - started) * 1000)
+        tally.memory_mb.append(sum(rss for _, rss in server.memory()))
+        await asyncio.sleep(0.5)
+
+
+async def measure(server: Server, asked: Asked, seconds: float, per_second: float = 0) -> Tally:
+    """The peak, or so many requests a second."""
+    tally = Tally(seconds)
+    watching = asyncio.create_task(watch(server, tally))
+    if per_second:
+        await by_the_clock(server.port, asked, tally, per_second)
+    else:
+        await at_once(server.port, asked, tally)
+    watching.cancel()
+    return tally
+
+
+def goals(peaks: list[Tally], tally: Tally, times: float) -> list[Goal]:
+    """Judge what came back."""
+    peak = sum(one.each_second("200") for one in peaks) / len(peaks)
+    offered = tally.sent / tally.seconds / peak
+    through = tally.each_second("200") / peak
+    p50, p99 = (quantiles(tally.refusals_ms or [0, 0], n=100)[i] for i in (49, 98))
+    memory = tally.memory_mb
+    quarter, slowest = memory[len(memory) // 4], max(tally.probes_ms)
+    bad = {kind: sum(one.answers[kind] for one in (*peaks, tally))
+           for kind in ("wrong", "lost", "probes failed")}  # fmt: skip
+    flat = f"{quarter:.0f}, {memory[-1]:.0f}, {max(memory):.0f} MB"
+    told = ", ".join(f"{number} {kind}" for kind, number in bad.items())
+    # A twentieth below `times`: the second peak may be higher than the one that it was set by.
+    return [
+        Goal(f"offered: {times:g} times the peak", f"{offered:.1f}", offered >= 0.95 * times),
+        Goal("goodput: 90 % of the peak", f"{through:.0%} of {peak:.0f}/s", through >= 0.9),
+        Goal("a 503 in milliseconds, p50 and p99", f"{p50:.1f}, {p99:.1f} ms", p99 < 100),
+        Goal("probes answer within a second", f"{slowest:.0f} ms at most", slowest < 1000),
+        Goal("memory is flat: quarter, end, most", flat, max(memory) <= 1.1 * quarter),
+        Goal("none wrong, none lost", told, not any(bad.values())),
+    ]
+
+
+def main() -> None:
+    """Measure, print, judge."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--times", type=float, default=10)
+    parser.add_argument("--apart", action="store_true", help="the last core is the clients' alone")
+    given = parser.parse_args()
+    asked, cpus = requests(), sorted(os.sched_getaffinity(0))
+    ours = [sys.executable, "-m", "app", "--port", "{port}"]
+    where = ",".join(map(str, cpus[:-1])) if given.apart else None
+    with running(ours, as_body(jpeg()), where) as server:
+        if given.apart:
+            os.sched_setaffinity(0, cpus[-1:])
+        run: Callable[..., Tally] = lambda *rest: uvloop.run(measure(server, asked, *rest))  # noqa: E731
+        short = min(15.0, given.seconds)
+        run(min(2.0, short))  # what comes first is slower
+        before = run(short)
+        tally = run(given.seconds, given.times * before.each_second("200"))
+        peaks = [before, run(short)]
+    rows = [
+        [name, f"{one.sent / one.seconds:.0f}", f"{one.each_second('200'):.0f}",
+         f"{one.each_second('503'):.0f}"]
+        for name, one in zip(("peak", "overload", "peak again"), (before, tally, peaks[1]),
+                             strict=True)
+    ]  # fmt: skip
+    judged = goals(peaks, tally, given.times)
+    Console().print(machine())
+    Sheet("Each second", ["", "sent", "200", "503"], rows).print()
+    goal_sheet(judged).print()
+    sys.exit(0 if all(goal.met for goal in judged) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Photos a second of `python -m ml score` beside a naive loop and this machine's ceiling.
+
+    python benchmarks/scoring.py [--photos 1500] [--rounds 3] [--ray]
+
+The naive loop asks `Predictor.predict` for one photo after the other. The ceiling is a bare loop in
+as many processes as there are usable CPUs, each with a model of its own and its share of the files:
+read, decode, cut the view, run the network, forget the answer. What scoring does besides is to
+list, to put into order, to write and to join. All run the model file that `score` chooses on this
+machine, and take turns on the same drawn JPEGs of 640 x 480 pixels; files are in the page cache;
+models are loaded before the clock starts, and that of `score` runs from its call to its finished
+file. `--ray` adds a cluster of one node and one of two, with one CPU each, once its workers have
+started.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ml.cpus import usable_cpus
+from ml.image import decode, read
+from ml.job import Photo
+from ml.predictor import SHIPPED_MODEL, Predictor
+from ml.preprocessing import network_input
+from ml.score import Chosen, Scored, choose, here, score
+from ml.synthesize import CLASSES, draw
+
+QUIET = Console(quiet=True)
+MODEL = choose(SHIPPED_MODEL)
+
+
+def photos(folder: Path, count: int) -> list[Path]:
+    """Draw a hundred photos and name each of them often."""
+    generator = np.random.default_rng(0)
+    paths = [folder / f"{number:06}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        if number < 100:
+            picture = draw(CLASSES[number % len(CLASSES)], generator)[0]
+            picture.resize((640, 480)).save(path, quality=90)
+        else:
+            path.hardlink_to(paths[number % 100])
+    return paths
+
+
+def naive(paths: list[Path]) -> float:
+    """One photo after the other."""
+    predictor = Predictor(MODEL.file)
+    started = time.perf_counter()
+    for path in paths:
+        predictor.predict(path)
+    return time.perf_counter() - started
+
+
+def ceiling(paths: list[Path]) -> float:
+    """A bare loop in a process for each CPU."""
+    context, cpus = get_context("spawn"), usable_cpus()
+    start, end = context.Barrier(cpus + 1), context.Barrier(cpus + 1)
+    shares = [paths[cpu::cpus] for cpu in range(cpus)]
+    processes = [context.Process(target=_bare, args=(share, start, end)) for share in shares]
+    for process in processes:
+        process.start()
+    start.wait()
+    started = time.perf_counter()
+    end.wait()
+    seconds = time.perf_counter() - started
+    for process in processes:
+        process.join()
+    return seconds
+
+
+def _bare(paths: list[Path], start: Barrier, end: Barrier) -> None:
+    predictor = Predictor(MODEL.file)
+    start.wait()
+    for path in paths:
+        photo = decode(read(path), needed_side=predictor.card.preprocessing.needed_side).pixels
+        predictor.engine.run(network_input(photo, predictor.card.preprocessing))
+    end.wait()
+
+
+def ours(paths: list[Path]) -> float:
+    """What `python -m ml score` does, to its finished file."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "predictions.parquet")
+        started = time.perf_counter()
+        score([str(paths[0].parent)], output, MODEL, QUIET, here)
+        return time.perf_counter() - started
+
+
+def on_nodes(nodes: int, paths: list[Path]) -> float:
+    """Seconds on a cluster of so many nodes of one CPU each, from its first part to its last."""
+    from ray.cluster_utils import Cluster
+
+    from ml.ray_score import cluster
+
+    node: dict[str, Any] = {
+        "num_cpus": 1,
+        "object_store_memory": 100_000_000,
+        "include_dashboard": False,
+    }
+    addresses = [f"127.0.0.{number + 2}" for number in range(nodes)]
+    ray = Cluster(True, head_node_args=node | {"node_ip_address": addresses[0]})
+    for address in addresses[1:]:
+        ray.add_node(**node, node_ip_address=address)
+    times: list[float] = []
+
+    def timed(model: Chosen, parts: Iterable[list[Photo]]) -> Iterator[Scored]:
+        for scored in on_ray(model, parts):
+            times.append(time.perf_counter())
+            yield scored
+
+    with cluster(ray.address) as on_ray, tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "predictions.parquet")
+        score([str(paths[0].parent)], output, MODEL, QUIET, timed)
+    ray.shutdown()  # type: ignore[no-untyped-call]
+    # The first parts of all nodes come together, and are not of this time.
+    return (times[-1] - times[nodes - 1]) / (len(times) - nodes) * len(times)
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ray", action="store_true")
+    given = parser.parse_args()
+    ways: dict[str, Callable[[list[Path]], float]] = {
+        "naive loop": naive,
+        "ceiling": ceiling,
+        "score": ours,
+    }
+    if given.ray:
+        ways |= {f"Ray, nodes: {nodes}": partial(on_nodes, nodes) for nodes in (1, 2)}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = photos(Path(folder), given.photos)
+        for _ in range(given.rounds):
+            for name, way in ways.items():
+                rates[name].append(len(paths) / way(paths))
+    found = {name: median(all_rates) for name, all_rates in rates.items()}
+    title = f"{usable_cpus()} CPUs, {MODEL.predictor.card.precision}"
+    table = Table("way", "photos/s", "of the ceiling", "of the naive loop", title=title)
+    for name, rate in found.items():
+        shares = (f"{rate / found[base]:.0%}" for base in ("ceiling", "naive loop"))
+        table.add_row(name, f"{rate:.0f}", *shares)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

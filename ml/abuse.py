@@ -1,0 +1,108 @@
+"""Files that cost far more than their pixels do: refused by a look at their structure.
+
+Pillow walks through the segments of a JPEG and the chunks of a PNG one by one, and joins EXIF
+segments anew for each: twenty megabytes of tiny ones kept it busy for minutes. A TIFF's directories
+may share their bytes: 800 kB with a hundred pages of 60,000 entries took 23 s.
+"""
+
+import struct
+
+from ml.errors import UnreadableImage
+
+MAX_SCANS = 100
+"""Of a JPEG; the usual progressive one has about ten."""
+
+MAX_SCANNED = 750_000_000
+"""Of a JPEG: pixels times scans. A file of 300 kB with 49 million pixels and 100 scans took 7 s."""
+
+MAX_SEGMENTS = 400
+"""Of a JPEG, before its first scan; full ones would hold 26 MB."""
+
+MAX_CHUNKS = 50_000
+"""Of a PNG; most programs write 8 kB of pixels in each."""
+
+MAX_PAGES = 1000
+"""Of a TIFF; a thousand scanned pages would hold far more than 20 MB."""
+
+MAX_ENTRIES = 20_000
+"""Of a TIFF, in all its directories together; most programs write about fifteen a page."""
+
+_START_OF_SCAN = 0xDA
+_WITH_LENGTH = {*range(0xC0, 0xD0), *range(0xDB, 0xF0), 0xFE} - {0xC8}
+
+
+def check_structure(data: bytes, format: str) -> None:
+    """Refuse a file with too many parts.
+
+    Raises:
+        UnreadableImage
+    """
+    if format == "JPEG":
+        _check_jpeg(data)
+    elif format == "PNG":
+        _check_png(data)
+    elif format == "TIFF":
+        count_pages(data)
+
+
+def count_pages(data: bytes) -> int:
+    """Count the pages of a TIFF, along the chain of its directories.
+
+    The chain ends where it leads back or out of the file. Which headers mean 64-bit numbers is
+    Pillow's rule, as it is Pillow that would read all of them.
+
+    Raises:
+        UnreadableImage: where there are too many pages or entries.
+    """
+    order, big = "<" if data.startswith(b"II") else ">", data[2] == 43
+    count, link, size = (order + "Q", order + "Q", 20) if big else (order + "H", order + "I", 12)
+    pages, entries, at = set[int](), 0, 8 if big else 4
+    try:
+        while (page := struct.unpack_from(link, data, at)[0]) and page not in pages:
+            (here,) = struct.unpack_from(count, data, page)
+            pages.add(page)
+            entries += here
+            if len(pages) > MAX_PAGES or entries > MAX_ENTRIES:
+                raise _too_many("TIFF", "pages" if len(pages) > MAX_PAGES else "entries")
+            at = page + struct.calcsize(count) + here * size
+    except (struct.error, OverflowError):
+        pass  # out of the file
+    return max(1, len(pages))
+
+
+def check_scans(data: bytes, width: int, height: int) -> None:
+    """Refuse a JPEG that is drawn over and over: each scan costs as much as a whole photo.
+
+    Raises:
+        UnreadableImage
+    """
+    scans = data.count(b"\xff\xda\x00")  # with its length, which is always below 256
+    if scans > MAX_SCANS or scans * width * height > MAX_SCANNED:
+        raise _too_many("JPEG", "scans")
+
+
+def _check_jpeg(data: bytes) -> None:
+    at = 2
+    for _ in range(MAX_SEGMENTS):
+        if at + 1 >= len(data) or data[at] == 0xFF and data[at + 1] == _START_OF_SCAN:
+            return
+        if data[at] != 0xFF or data[at + 1] == 0xFF:
+            at += 1  # rubbish, or padding: Pillow skips it byte by byte
+        elif data[at + 1] in _WITH_LENGTH:
+            at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4]))
+        else:
+            at += 2
+    raise _too_many("JPEG", "segments")
+
+
+def _check_png(data: bytes) -> None:
+    at = 8
+    for _ in range(MAX_CHUNKS):
+        if at >= len(data):
+            return
+        at += 12 + int.from_bytes(data[at : at + 4])  # its length, kind, content, check sum
+    raise _too_many("PNG", "chunks")
+
+
+def _too_many(format: str, parts: str) -> UnreadableImage:
+    return UnreadableImage(f"This {format} has too many {parts}. Send an ordinary one.")

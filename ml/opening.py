@@ -1,0 +1,125 @@
+"""Opening a model file: which engine runs it, in which precision, and whether it computes right."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from ml.card import Card
+from ml.engine import Engine, EngineName
+from ml.errors import ModelError
+from ml.metadata import ModelFile, read_metadata
+from ml.reference import Reference
+
+EngineChoice = Literal["auto", EngineName]
+PrecisionChoice = Literal["auto", "float32", "int8"]
+
+LARGEST_COST = 0.003
+"""What int8 may cost of the accuracy and still be chosen by `auto`; one photo is no measure."""
+LARGEST_CALIBRATION_COST = 0.01
+"""What it may add to the calibration error."""
+
+log = logging.getLogger("skyspotter")
+
+
+def open_engine(model: Path | ModelFile, engine: EngineChoice = "auto", threads: int = 1) -> Engine:
+    """Open this very file, and check it against the reference inputs that it carries.
+
+    `auto` is ONNX Runtime: ARCHITECTURE.md has the figures.
+
+    Raises:
+        ModelError: where the file is missing, damaged or of another kind, where the engine is
+            not installed, or where it does not compute what it should.
+    """
+    file = ModelFile.read(model)
+    file.verify()
+    reference = Reference.from_metadata(file.metadata)
+    opened = _class_of("onnxruntime" if engine == "auto" else engine)(file, threads)
+    if reference is None:
+        log.info("%s carries no reference inputs: what it computes is not checked", file.path)
+    else:
+        reference.check(opened)
+    return opened
+
+
+def choose_engine(
+    model: Path,
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    threads: int = 1,
+) -> Engine:
+    """Open a model file, or the int8 file beside it: `model.int8.onnx` beside `model.onnx`.
+
+    `auto` takes int8 where that costs next to no accuracy and computes right on this machine.
+    A model file that is int8 itself is taken as it is.
+
+    Raises:
+        ModelError: as `open_engine`, or where there is none of that precision.
+    """
+    card = Card.from_metadata(read_metadata(model))
+    if precision == card.precision or (precision == "auto" and card.precision == "int8"):
+        return open_engine(model, engine, threads)
+    if precision == "float32":
+        raise ModelError(f"{model} is an int8 model: name a float32 one, or allow int8.")
+    beside = int8_beside(model)
+    if precision == "int8":
+        return open_engine(beside, engine, threads)
+    if beside.is_file() and engine != "torch":
+        try:
+            int8 = ModelFile.read(beside)
+            _suit(int8.card, card)
+            return open_engine(int8, engine, threads)
+        except ModelError as error:
+            log.warning("%s is not used, %s is: %s", beside.name, model.name, error)
+    return open_engine(model, engine, threads)
+
+
+def serving_file(model: Path) -> Path:
+    """Name the file that `auto` serves: this one, or the int8 one beside it.
+
+    Raises:
+        ModelError: as `choose_engine`.
+    """
+    given = Card.from_metadata(read_metadata(model)).precision
+    return model if choose_engine(model).card.precision == given else int8_beside(model)
+
+
+def int8_beside(model: Path) -> Path:
+    """Where the int8 file of a float32 one lies."""
+    return model.with_suffix(f".int8{model.suffix}")
+
+
+def _suit(int8: Card, float32: Card) -> None:
+    """Make sure that an int8 file stands for the float32 one, and costs next to nothing."""
+    same = {"classes", "preprocessing", "temperature", "threshold", "version"}
+    if int8.model_dump(include=same) != float32.model_dump(include=same):
+        raise ModelError("It was made from another model, or before calibrating: export it again.")
+    of = int8.quantised
+    if of is None:
+        raise ModelError("It is no int8 model.")
+    if of.cost > LARGEST_COST:
+        raise ModelError(f"It costs {of.cost:.1%} of accuracy; {LARGEST_COST:.1%} is allowed.")
+    if of.calibration_cost > LARGEST_CALIBRATION_COST:
+        raise ModelError(f"It adds {of.calibration_cost:.1%} to the calibration error.")
+
+
+def _class_of(engine: EngineName) -> Callable[[ModelFile, int], Engine]:
+    """Import what the engine needs, and nothing of the others."""
+    try:
+        if engine == "openvino":
+            from ml.engine_openvino import OpenVinoEngine
+
+            return OpenVinoEngine
+        if engine == "torch":
+            from ml.engine_torch import TorchEngine
+
+            return TorchEngine
+    except ModuleNotFoundError as error:
+        extra = "training" if engine == "torch" else engine
+        raise ModelError(
+            f"The engine {engine} needs the package {error.name}: "
+            f"run `pip install --constraint constraints.txt --editable '.[{extra}]'`."
+        ) from error
+    from ml.engine_onnxruntime import OnnxEngine
+
+    return OnnxEngine

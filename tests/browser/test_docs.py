@@ -1,0 +1,65 @@
+"""Swagger UI: tried out in a browser that can reach nothing but the service."""
+
+import json
+from typing import Any
+
+from playwright.sync_api import FilePayload, Locator, Page, expect
+
+from tests.browser.conftest import Open, serving, shoot
+from tests.conftest import encoded, picture
+
+PHOTO: FilePayload = {
+    "name": "drone.jpg",
+    "mimeType": "image/jpeg",
+    "buffer": encoded(picture("Winged Drones", 5), "JPEG", quality=92),
+}
+
+
+def operation(page: Page, path: str) -> Locator:
+    """Unfold a route."""
+    block = page.locator(".opblock").filter(has=page.locator(f'[data-path="{path}"]'))
+    block.locator(".opblock-summary-control").click()
+    return block
+
+
+def tried(block: Locator) -> Any:
+    """Press Execute and return what the service answered."""
+    block.get_by_role("button", name="Execute").click()
+    live = block.locator(".live-responses-table")
+    return json.loads(live.locator(".response-col_description pre").first.inner_text())
+
+
+def test_a_photo_is_tried_out(open_page: Open, service: str) -> None:
+    page = open_page(f"{service}/docs")
+    assert page.title() == "Skyspotter API"
+    block = operation(page, "/predict")
+    block.locator("input[type=file]").set_input_files([PHOTO])
+    assert tried(block)["label"] == "Winged Drones"
+    shoot(page, "docs")
+
+
+def test_a_batch_is_tried_out_with_a_chooser_for_each(open_page: Open, service: str) -> None:
+    page = open_page(f"{service}/docs")
+    block = operation(page, "/predict/batch")
+    for number in range(2):
+        block.locator("input[type=file]").nth(number).set_input_files([PHOTO])
+        if number == 0:
+            block.get_by_role("button", name="Add string item").click()
+    labels = [one["prediction"]["label"] for one in tried(block)["results"]]
+    assert labels == ["Winged Drones", "Winged Drones"]
+    shoot(page, "docs-batch")
+
+
+def test_the_key_is_authorized_behind_a_prefix(open_page: Open) -> None:
+    with serving(prefix="/prod", api_keys=("right",)) as address:
+        page = open_page(f"{address}/docs")
+        block = operation(page, "/predict")
+        block.locator("input[type=file]").set_input_files([PHOTO])
+        assert tried(block)["code"] == "unauthorized"
+        page.locator(".auth-wrapper .authorize").first.click()
+        dialog = page.locator(".modal-ux")
+        dialog.locator("input").last.fill("right")
+        dialog.get_by_role("button", name="Apply credentials").last.click()
+        dialog.get_by_role("button", name="Close").last.click()
+        block.get_by_role("button", name="Execute").click()
+        expect(block.locator(".live-responses-table")).to_contain_text('"label": "Winged Drones"')

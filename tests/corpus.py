@@ -1,0 +1,319 @@
+"""Hostile and odd files, made on the fly, each with what must come of it.
+
+A service may answer or refuse with the right kind of error; it may never fail, hang or grow.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from ml.errors import EmptyImage, ImageError, TooManyPixels, UnreadableImage, UnsupportedFormat
+from tests.conftest import encoded
+
+FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file and its outcome: a kind of error, or None where it is a photo.
+
+    `or_photo`: it may be read as well, for what is missing or damaged does not show.
+    """
+
+    name: str
+    data: bytes
+    expected: type[ImageError] | None
+    or_photo: bool = False
+
+    def allows(self, outcome: type[ImageError] | None) -> bool:
+        """Whether a file may end like this."""
+        if outcome is None:
+            return self.or_photo or self.expected is None
+        return self.expected is not None and issubclass(outcome, self.expected)
+
+
+def pattern(width: int = 48, height: int = 40) -> Image.Image:
+    """Colours, edges and noise: whatever a decoder does otherwise shows."""
+    noise = np.random.default_rng(width * height).integers(0, 60, (height, width, 3))
+    noise[: height // 2, : width // 3] += (150, 0, 60)
+    noise[height // 3 :, width // 2 :] += (0, 190, 20)
+    return Image.fromarray(noise.astype(np.uint8))
+
+
+def samples() -> dict[str, bytes]:
+    """A small sound file of every format, in several kinds."""
+    image = pattern()
+    files = {format: encoded(image, format) for format in FORMATS}
+    return files | {
+        "JPEG, progressive": encoded(image, "JPEG", progressive=True),
+        "JPEG, gray": encoded(image.convert("L"), "JPEG"),
+        "JPEG, CMYK": encoded(image.convert("CMYK"), "JPEG"),
+        "JPEG, restart markers": encoded(image, "JPEG", restart_marker_blocks=2),
+        "PNG, palette": encoded(image.convert("P"), "PNG", transparency=0),
+        "PNG, alpha": encoded(image.convert("RGBA"), "PNG"),
+        "PNG, 16 bits": encoded(gray16(), "PNG"),
+        "PNG, interlaced": interlaced_png(),
+        "PNG, animated": animated("PNG"),
+        "WebP, lossless": encoded(image, "WebP", lossless=True),
+        "WebP, animated": animated("WebP"),
+        "GIF, animated": animated("GIF"),
+        "BMP, 1 bit": encoded(image.convert("1"), "BMP"),
+        "TIFF, LZW": encoded(image, "TIFF", compression="tiff_lzw"),
+        "TIFF, deflate": encoded(image, "TIFF", compression="tiff_adobe_deflate"),
+        "TIFF, JPEG inside": encoded(image, "TIFF", compression="jpeg"),
+        "TIFF, fax": encoded(image.convert("1"), "TIFF", compression="group4"),
+        "TIFF, 16 bits": encoded(gray16(), "TIFF"),
+        "TIFF, float": encoded(image.convert("F"), "TIFF"),
+        "TIFF, pages": animated("TIFF"),
+    }
+
+
+def corpus() -> Iterator[Case]:
+    """All cases, about a thousand, a few kilobytes each."""
+    for make in (_sound, _oriented, _shapes, _not_images, _bombs, _metadata, _broken, _cut):
+        yield from make()
+
+
+def _sound() -> Iterator[Case]:
+    for name, data in samples().items():
+        yield Case(name, data, None)
+        yield Case(f"{name}, then rubbish", data + bytes(range(256)) * 8, None)
+
+
+def _oriented() -> Iterator[Case]:
+    for orientation in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 65535):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for format in ("JPEG", "PNG", "WebP", "TIFF", "AVIF"):
+            data = encoded(pattern(), format, exif=exif)
+            yield Case(f"{format}, orientation {orientation}", data, None)
+
+
+def _shapes() -> Iterator[Case]:
+    for width, height in ((1, 1), (2, 20000), (20000, 2), (3, 1)):
+        for format in FORMATS:
+            # 16383 is the most that WebP can have.
+            size = (min(width, 16383), min(height, 16383)) if format == "WebP" else (width, height)
+            name = f"{format}, {size[0]}x{size[1]}"
+            yield Case(name, encoded(Image.new("RGB", size, "red"), format), None)
+
+
+def _not_images() -> Iterator[Case]:
+    yield Case("nothing", b"", EmptyImage)
+    for name, data in {
+        "one byte": b"\xff",
+        "zeros": bytes(5000),
+        "text": b"hello, I am a text file",
+        "text that begins like a BMP": b"BMW is a maker of cars.",
+        "HTML": b"<!doctype html><title>Not found</title>",
+        "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        "SVG behind XML": b"<?xml version='1.0'?><!DOCTYPE svg [<!ENTITY a 'b'>]><svg>&a;</svg>",
+        "PDF": b"%PDF-1.7\n1 0 obj",
+        "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n(x) run",
+        "EPS of DOS": b"\xc5\xd0\xd3\xc6" + bytes(28),
+        "ZIP": b"PK\x03\x04" + bytes(50),
+        "ELF": b"\x7fELF" + bytes(60),
+        "ICO": b"\x00\x00\x01\x00\x01\x00" + bytes(40),
+        "HEIC": b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic",
+        "JPEG 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(30),
+        "Photoshop": b"8BPS\x00\x01" + bytes(30),
+        "netpbm": b"P6 9999999 9999999 255\n",
+        "pickle": b"\x80\x04\x95\x0c\x00\x00\x00",
+    }.items():
+        yield Case(name, data, UnsupportedFormat)
+    for format, data in ((format, samples()[format]) for format in FORMATS):
+        yield Case(f"{format} behind a space", b" " + data, UnsupportedFormat)
+    for name, start in (("JPEG", b"\xff\xd8\xff"), ("PNG", b"\x89PNG\r\n\x1a\n")):
+        for other in FORMATS[2:]:
+            data = start + samples()[other][len(start) :]
+            yield Case(f"{other} that begins as {name}", data, UnreadableImage)
+
+
+def _bombs() -> Iterator[Case]:
+    yield Case("PNG bomb", png(30_000, 30_000, zlib.compress(bytes(4_000_000))), TooManyPixels)
+    yield Case("PNG, 2^31 wide", png(2**31 - 1, 2**31 - 1, b""), TooManyPixels)
+    gif = encoded(pattern(), "GIF")
+    yield Case("GIF bomb", gif[:6] + b"\xff\xff\xff\xff" + gif[10:], TooManyPixels)
+    bmp = encoded(pattern(), "BMP")
+    yield Case("BMP bomb", bmp[:18] + struct.pack("<ii", 50_000, 50_000) + bmp[26:], TooManyPixels)
+    for name in ("JPEG", "JPEG, progressive"):
+        data = samples()[name]
+        at = data.index(b"\xff\xc2" if "progressive" in name else b"\xff\xc0") + 5
+        bomb = data[:at] + struct.pack(">HH", 65_500, 65_500) + data[at + 4 :]
+        yield Case(f"{name} bomb", bomb, TooManyPixels)
+    tiff = encoded(Image.new("1", (40, 40)), "TIFF", compression="group4")
+    for tag in (256, 257):  # its width and height, 16 bits each
+        tiff = tiff.replace(
+            struct.pack("<HHIH", tag, 3, 1, 40), struct.pack("<HHIH", tag, 3, 1, 65_000)
+        )
+    for tag in (256, 257):
+        tiff = tiff.replace(
+            struct.pack("<HHII", tag, 4, 1, 40), struct.pack("<HHII", tag, 4, 1, 65_000)
+        )
+    yield Case("TIFF bomb", tiff, TooManyPixels)
+    webp = animated("WebP")
+    yield Case("WebP bomb", webp[:24] + b"\xf0\x3e\x00" * 2 + webp[30:], TooManyPixels)
+    avif = encoded(pattern(), "AVIF")
+    claim = struct.pack(">II", 48, 40)
+    yield Case("AVIF bomb", avif.replace(claim, struct.pack(">II", 60_000, 60_000)), ImageError)
+
+
+def _metadata() -> Iterator[Case]:
+    image, text = pattern(), zlib.compress(bytes(100_000_000), 9)
+    yield Case("PNG, a text of 100 MB", png_with(b"zTXt", b"a\x00\x00" + text), UnreadableImage)
+    yield Case("PNG, a profile of 100 MB", png_with(b"iCCP", b"a\x00\x00" + text), UnreadableImage)
+    yield Case("PNG, thousands of texts", png_with(b"tEXt", b"a\x00b", times=20_000), None)
+    yield Case("JPEG, 5 MB of comments", jpeg_with(0xFE, bytes(65_000), times=80), None)
+    for name, content in (("comments", b""), ("EXIF segments", b"Exif\x00\x00MM")):
+        many = jpeg_with(0xE1 if content else 0xFE, content, times=50_000)
+        yield Case(f"JPEG, thousands of {name}", many, UnreadableImage)
+    padded = samples()["JPEG"].replace(b"\xff\xdb", b"\xff" * 1_000_000 + b"\xff\xdb", 1)
+    yield Case("JPEG, a megabyte of padding", padded, UnreadableImage)
+    chunks = png_with(b"prVt", b"", times=500_000)
+    yield Case("PNG, half a million chunks", chunks, UnreadableImage)
+    frame = b"\x2c\0\0\0\0\1\0\1\0\0\x02\x02\x44\x01\0"
+    yield Case("GIF, thousands of frames", samples()["GIF"][:-1] + frame * 20_000 + b";", None)
+    profile = encoded(image, "JPEG", icc_profile=bytes(300_000))
+    yield Case("JPEG, a large colour profile", profile, None)
+    yield Case("JPEG, a broken profile", jpeg_with(0xE2, b"ICC_PROFILE\x00"), UnreadableImage)
+    yield Case(
+        "JPEG, broken EXIF", jpeg_with(0xE1, b"Exif\x00\x00II*\x00\xff\xff\xff\xff broken"), None
+    )
+    loop = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x08"
+    yield Case("JPEG, EXIF that leads back to itself", jpeg_with(0xE1, loop), None)
+    yield Case(
+        "JPEG, broken list of pictures",
+        jpeg_with(0xE2, b"MPF\x00II*\x00\x08\x00\x00\x00\xff"),
+        None,
+    )
+    yield Case("JPEG, broken Photoshop block", jpeg_with(0xED, b"Photoshop 3.0\x008BIM\x04"), None)
+    page = Image.new("L", (1, 1))
+    many = encoded(page, "TIFF", save_all=True, append_images=[page] * 200)
+    yield Case("TIFF of 201 pages", many, None)
+    tiff = encoded(Image.new("L", (4, 4)), "TIFF")
+    (directory,) = struct.unpack("<I", tiff[4:8])
+    (entries,) = struct.unpack("<H", tiff[directory : directory + 2])
+    after = directory + 2 + 12 * entries
+    circle = tiff[:after] + struct.pack("<I", directory) + tiff[after + 4 :]
+    yield Case("TIFF whose pages go in a circle", circle, None)
+    yield Case("TIFF whose pages share their entries", shared_directories(), UnreadableImage)
+    for name, order in (("TIFF", "<"), ("BigTIFF", "<"), ("TIFF, big-endian", ">")):
+        pages = directories([1] * 5000, order, big=name == "BigTIFF")
+        yield Case(f"{name} of 5000 pages", pages, UnreadableImage)
+
+
+def _broken() -> Iterator[Case]:
+    for width, height in ((0, 0), (0, 40), (48, 0)):
+        yield Case(
+            f"PNG, {width}x{height}", png(width, height, zlib.compress(b"")), UnreadableImage
+        )
+        data = samples()["JPEG"]
+        at = data.index(b"\xff\xc0") + 5
+        none = data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+        yield Case(f"JPEG, {width}x{height}", none, UnreadableImage)
+        bmp = samples()["BMP"]
+        none = bmp[:18] + struct.pack("<ii", width, height) + bmp[26:]
+        yield Case(f"BMP, {width}x{height}", none, UnreadableImage)
+    scans = samples()["JPEG, progressive"]
+    last = scans.rindex(b"\xff\xda")
+    over = scans[:-2] + scans[last:-2] * 3000 + scans[-2:]
+    yield Case("JPEG drawn over and over", over, UnreadableImage)
+    for name, data in samples().items():
+        middle = len(data) // 2
+        holed = data[:middle] + bytes(len(data) - middle)
+        yield Case(f"{name}, zeros in its second half", holed, UnreadableImage, or_photo=True)
+
+
+def _cut() -> Iterator[Case]:
+    for name, data in samples().items():
+        for percent in range(1, 100):
+            # Of several frames the first may be whole; some end with what nobody needs.
+            or_photo = "animated" in name or "pages" in name or percent == 99
+            part = data[: len(data) * percent // 100]
+            yield Case(f"{name}, cut off at {percent} %", part, ImageError, or_photo)
+
+
+def animated(format: str) -> bytes:
+    """Three frames."""
+    frames = [pattern().rotate(turn) for turn in (0, 90, 180)]
+    return encoded(frames[0], format, save_all=True, append_images=frames[1:])
+
+
+def gray16() -> Image.Image:
+    """Sixteen bits a pixel."""
+    return Image.fromarray(np.asarray(pattern().convert("L")).astype(np.uint16) * 257)
+
+
+def directories(entries: list[int], order: str = "<", big: bool = False) -> bytes:
+    """A TIFF of nothing but directories, each with so many empty entries."""
+    count, link, size = ("Q", "Q", 20) if big else ("H", "I", 12)
+    at = 16 if big else 8
+    data = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if big else 42)
+    data += struct.pack(f"{order}HHQ", 8, 0, at) if big else struct.pack(f"{order}I", at)
+    for left, many in zip(range(len(entries) - 1, -1, -1), entries, strict=True):
+        at += struct.calcsize(f"{order}{count}{link}") + many * size
+        data += struct.pack(f"{order}{count}", many) + bytes(many * size)
+        data += struct.pack(f"{order}{link}", at if left else 0)
+    return data
+
+
+def shared_directories(pages: int = 100, entries: int = 60_000) -> bytes:
+    """A sound TIFF, then pages that begin twelve bytes apart in one and the same long list."""
+    tiff = encoded(Image.new("L", (8, 8)), "TIFF")
+    (first,) = struct.unpack("<I", tiff[4:8])
+    (own,) = struct.unpack("<H", tiff[first : first + 2])
+    own_entries, after = tiff[first + 2 :][: 12 * own], first + 2 + 12 * own
+    start = (len(tiff) + 0xFFFF) & ~1  # beyond 16 bits: where a link is read as an entry, it is odd
+    # The last two bytes of each entry are the count of the directory that begins there.
+    filler = struct.pack("<HHII", 50_000, 99, 1, entries << 16)
+    listed = bytearray(filler * (entries + pages + 1))
+    at = 12 * (pages + 10)
+    listed[at : at + len(own_entries)] = own_entries
+    for page in range(pages):
+        following = start + 12 * (page + 1) if page < pages - 1 else 0
+        at = 12 * (page + entries)
+        listed[at : at + 4] = struct.pack("<I", following)
+    padding = bytes(start - len(tiff))
+    linked = tiff[:after] + struct.pack("<I", start) + tiff[after + 4 :]
+    return linked + padding + struct.pack("<H", entries) + listed
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, content: bytes, interlaced: bool = False) -> bytes:
+    """An RGB PNG that claims any size."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def interlaced_png() -> bytes:
+    """By Adam's seven passes, which Pillow reads and does not write."""
+    pixels = np.asarray(pattern())
+    rows = b""
+    for x, y, across, down in (
+        (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ):  # fmt: skip
+        rows += b"".join(b"\x00" + row.tobytes() for row in pixels[y::down, x::across])
+    return png(pixels.shape[1], pixels.shape[0], zlib.compress(rows), interlaced=True)
+
+
+def png_with(kind: bytes, data: bytes, times: int = 1) -> bytes:
+    """A sound PNG with a chunk of any kind in it."""
+    whole = encoded(pattern(), "PNG")
+    return whole[:33] + chunk(kind, data) * times + whole[33:]
+
+
+def jpeg_with(marker: int, data: bytes, times: int = 1) -> bytes:
+    """A sound JPEG with a segment of any kind in it."""
+    whole = encoded(pattern(), "JPEG")
+    segment = bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
+    return whole[:2] + segment * times + whole[2:]

@@ -1,0 +1,44 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import NO_RAY, ROOT
+from tests.ml.colours import write_colours
+from tests.ml.test_score import colour, many
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of what Ray does itself
+def test_a_cluster_that_loses_a_node_scores_each_photo_once(
+    ray_nodes: tuple[Any, Any, Any], tmp_path: Path
+) -> None:
+    cluster, _, other = ray_nodes
+    folder, output = many(tmp_path / "photos", 4_000), tmp_path / "out.parquet"
+    model = write_colours(tmp_path / "colours.onnx")
+    command = [sys.executable, "-m", "ml", "score", str(folder), "--output", str(output)]
+    command += ["--model", str(model), "--ray", cluster.address]
+    process = subprocess.Popen(command, cwd=ROOT)
+    parts = output.with_name("out.parquet.parts")
+    while len(list(parts.glob("0*.parquet"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.005)
+    cluster.remove_node(other, allow_graceful=False)
+    assert process.wait() == 0
+    rows = pq.read_table(output).to_pylist()
+    assert [Path(row["path"]).name for row in rows] == [f"{n:05}.jpg" for n in range(4_000)]
+    assert all(row["label"] == colour(Path(row["path"])) for row in rows)
+
+
+def test_no_cluster_is_said_in_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason=NO_RAY)
+    command = [sys.executable, "-m", "ml", "score", str(tmp_path), "--ray", "127.0.0.9:1"]
+    command += ["--output", str(tmp_path / "out.parquet")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "There is no Ray cluster at 127.0.0.9:1" in run.stderr
+    assert "Traceback" not in run.stderr
