@@ -11,52 +11,20 @@ benchmarks/serving.md; run it on a machine that does nothing else.
 """
 
 import argparse
-import platform
 import shutil
 import sys
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmarks.load.contest import CONNECTIONS, PEERS, Contestant, bare_loop, contestants
-from ml.cpus import usable_cpus
+from benchmarks.load.sheet import Goal, Sheet, goal_sheet, machine, spread
 
 PAGE = Path(__file__).with_suffix(".md")
 STEPS = "## What each step bought"
-OURS = "skyspotter"
-GOALS = "Goals: 3 times the best peer, 8 times eager torch, 85 % of the bare loop."
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table, for the terminal and for the page."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-
-    def print(self) -> None:
-        """Show it."""
-        table = Table(*self.header, title=self.title)
-        for row in self.rows:
-            table.add_row(*row)
-        Console().print(table)
-
-    def markdown(self) -> str:
-        """Write it."""
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        return "\n".join([f"## {self.title}\n", *(f"| {' | '.join(line)} |" for line in lines)])
-
-
-def spread(values: list[float], digits: int = 0) -> str:
-    """The median, and from where to where."""
-    low, high = min(values), max(values)
-    return f"{median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+OURS, EAGER, BARE = "skyspotter", "fastapi, eager torch", "bare loop"
 
 
 def rates(one: Contestant) -> list[float]:
@@ -67,7 +35,7 @@ def rates(one: Contestant) -> list[float]:
 def throughput(measured: list[Contestant], bare: list[tuple[float, float]]) -> Sheet:
     """Requests a second and CPU time a request, with ours' ratio to each in the same round."""
     found = {one.name: (rates(one), one.cpu_ms) for one in measured}
-    found["bare loop"] = [rate for rate, _ in bare], [cpu for _, cpu in bare]
+    found[BARE] = [rate for rate, _ in bare], [cpu for _, cpu in bare]
     ours = found.get(OURS)
     rows = []
     for name, (per_second, cpu_ms) in found.items():
@@ -82,16 +50,14 @@ def throughput(measured: list[Contestant], bare: list[tuple[float, float]]) -> S
 
 
 def latency(measured: list[Contestant]) -> Sheet:
-    """Median over the rounds of the median, and of the 99th percentile."""
-    header = ["server"] + [f"{c}: p50, p99" for c in sorted(CONNECTIONS)]
+    """Median and 99th percentile of each round."""
+    counts = sorted(CONNECTIONS)
+    header = ["server"] + [f"{count}: {which}" for count in counts for which in ("p50", "p99")]
     rows = []
     for one in measured:
-        cells = []
-        for connections in sorted(CONNECTIONS):
-            found = one.loads[connections]
-            p50, p99 = median(x.p50_ms for x in found), median(x.p99_ms for x in found)
-            cells.append(f"{p50:.1f}, {p99:.1f}")
-        rows.append([one.name, *cells])
+        found = [one.loads[count] for count in counts]
+        pairs = [([x.p50_ms for x in loads], [x.p99_ms for x in loads]) for loads in found]
+        rows.append([one.name, *(spread(values, 1) for pair in pairs for values in pair)])
     return Sheet("Latency in ms, by number of connections", header, rows)
 
 
@@ -108,12 +74,27 @@ def footprint(measured: list[Contestant]) -> Sheet:
     return Sheet("On one core, and memory after the load", header, rows)
 
 
+def judged(measured: list[Contestant], bare: list[tuple[float, float]]) -> Sheet:
+    """What was wanted of ours, in ratios within a round."""
+    of = {one.name: one for one in measured}
+    ours = of[OURS]
+    peers = [rates(one) for one in measured if not one.name.startswith(OURS)]
+    best = [a / max(b) for a, *b in zip(rates(ours), *peers, strict=True)]
+    eager = [a / b for a, b in zip(rates(ours), rates(of[EAGER]), strict=True)]
+    loop = [a / b for a, (b, _) in zip(rates(ours), bare, strict=True)]
+    first, large, rss = median(ours.first_answer), median(ours.large_ms), ours.memory[0][1]
+    return goal_sheet([
+        Goal("3 times the best peer", spread(best, 2), median(best) >= 3),
+        Goal("8 times FastAPI with eager torch", spread(eager, 2), median(eager) >= 8),
+        Goal("85 % of the bare loop", spread([100 * x for x in loop]), median(loop) >= 0.85),
+        Goal("first answer within 0.5 s on one core", f"{first:.2f} s", first <= 0.5),
+        Goal("12 megapixels under 25 ms on one core", f"{large:.1f} ms", large < 25),
+        Goal("at most 150 MB a worker (RSS)", f"{rss:.0f} MB", rss <= 150),
+    ])  # fmt: skip
+
+
 def page(sheets: list[Sheet], command: str) -> str:
     """The results as a page; what people wrote at its end stays."""
-    processor = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-         if line.startswith("model name")), platform.machine(),
-    )  # fmt: skip
     names = ("fastapi", "uvicorn", "onnxruntime", "numpy")
     ours = ", ".join(f"{name} {version(name)}" for name in names)
     pinned = (Path(__file__).parent / "peers" / "requirements.txt").read_text().splitlines()
@@ -121,8 +102,7 @@ def page(sheets: list[Sheet], command: str) -> str:
     theirs = ", ".join(p.replace("==", " ") for p in pinned if p.startswith(wanted))
     steps = PAGE.read_text().partition(STEPS)[2] if PAGE.exists() else "\n\nNot written yet.\n"
     return (
-        f"# Serving, measured\n\n    {command}\n\n{usable_cpus()} cores of {processor}, "
-        f"Python {platform.python_version()}; {ours}. Peers: {theirs}. {GOALS}\n"
+        f"# Serving, measured\n\n    {command}\n\n{machine()}; {ours}. Peers: {theirs}. "
         "Each figure is the median of the rounds, with least and most.\n\n"
         + "\n\n".join(sheet.markdown() for sheet in sheets)
         + f"\n\n{STEPS}{steps}"
@@ -155,6 +135,8 @@ def main() -> None:
             one.under_load(given.seconds)
             one.on_one_core()
     sheets = [throughput(measured, bare), latency(measured), footprint(measured)]
+    if {OURS, EAGER} <= set(given.only):
+        sheets.insert(0, judged(measured, bare))
     for sheet in sheets:
         sheet.print()
     if given.write:

@@ -122,8 +122,9 @@ function choose(photo) {
 }
 
 async function picture(photo) {
+  const { answer } = photo;
   const drawn = await draw(photo, LONGEST).catch(() => null);
-  if (!photo.shown()) return;
+  if (!photo.shown() || photo.answer !== answer) return; // it is drawn anew, as the answer says
   if (!drawn) return blank(photo, "This browser cannot show the file; the service looks at it all the same.");
   element("photo").replaceChildren(drawn);
   fit(photo);

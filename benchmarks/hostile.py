@@ -1,0 +1,124 @@
+"""Uploads damaged by chance, a hundred thousand of them: is any answered 500, late, or not at all?
+
+    PYTHONPATH=. python benchmarks/hostile.py [--uploads 100000] [--seed 0]
+
+Small sound files of each format, as the tests draw them, with bytes changed, taken out, put in or
+cut off, go to the service as a bare body, as a form, and as a form that is damaged itself. Every
+answer must be a 200, or a 4xx with a code; the service must go on, with no more memory than it
+had after the first tenth. Exit status 1 where a goal is missed.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.load.client import Answer, Connection, request
+from benchmarks.load.photo import as_body, as_form, jpeg
+from benchmarks.load.process import Server, running
+from benchmarks.load.sheet import Goal, Sheet, goal_sheet, machine
+from tests.corpus import samples
+
+CLIENTS = 8
+SLOW_SECONDS = 2.0
+
+
+@dataclass
+class Tally:
+    """What came back."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    memory_mb: list[float] = field(default_factory=list)
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer by its status and code."""
+        told = answer.json() or {}
+        self.answers[f"{answer.status} {told.get('code', '')}".strip()] += 1
+        self.slowest = max(self.slowest, answer.seconds)
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """Change up to four places, and sometimes cut the rest off."""
+    bytes_ = bytearray(data)
+    for _ in range(chance.randint(1, 4)):
+        at = chance.randint(0, len(bytes_))
+        bytes_[at : at + chance.randint(0, 8)] = chance.randbytes(chance.randint(0, 8))
+    return bytes(bytes_[: chance.randint(0, len(bytes_))] if chance.random() < 0.3 else bytes_)
+
+
+def upload(files: list[bytes], chance: random.Random) -> bytes:
+    """A request with a damaged file, or a damaged form around it."""
+    photo = mutated(chance.choice(files), chance)
+    kind = chance.random()
+    if kind < 0.5:
+        return request("/predict", photo, chance.choice(("image/jpeg", "text/plain")))
+    form = as_form(photo)
+    body = mutated(form.body, chance) if kind > 0.75 else form.body
+    return request("/predict?evidence=grid", body, form.type, chunked=chance.random() < 0.2)
+
+
+async def send(server: Server, uploads: int, seed: int) -> Tally:
+    """Send all, some at a time, each as soon as the one before is answered."""
+    tally, files, left = Tally(), list(samples().values()), iter(range(uploads))
+    chance = random.Random(seed)
+
+    async def client() -> None:
+        connection = await Connection.to(server.port)
+        for number in left:
+            if number % max(1, uploads // 20) == 0:
+                tally.memory_mb.append(sum(rss for _, rss in server.memory()))
+            try:
+                tally.add(await asyncio.wait_for(connection.ask(upload(files, chance)), 60))
+            except (ConnectionError, TimeoutError) as error:
+                tally.answers[f"lost: {type(error).__name__}"] += 1
+                connection.open = False
+            bar.advance(task)
+            if not connection.open:
+                connection.transport.close()
+                connection = await Connection.to(server.port)
+        connection.transport.close()
+
+    with Progress() as bar:
+        task = bar.add_task("uploads", total=uploads)
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    return tally
+
+
+def main() -> None:
+    """Send, print, judge."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--uploads", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    ours = [sys.executable, "-m", "app", "--port", "{port}"]
+    with running(ours, as_body(jpeg())) as server:
+        tally = uvloop.run(send(server, given.uploads, given.seed))
+        alive = server.ask(as_body(jpeg())) is not None
+    bad = sum(n for what, n in tally.answers.items() if not what.startswith(("200", "4")))
+    early, most = max(tally.memory_mb[:3]), max(tally.memory_mb)
+    goals = [
+        Goal("each a 200 or a 4xx", f"{bad} others of {tally.answers.total()}", bad == 0),
+        Goal(
+            f"each within {SLOW_SECONDS:g} s",
+            f"{tally.slowest:.2f} s",
+            tally.slowest < SLOW_SECONDS,
+        ),
+        Goal("memory is flat: begin, most", f"{early:.0f}, {most:.0f} MB", most <= 1.2 * early),
+        Goal("it still answers", "yes" if alive else "no", alive),
+    ]
+    Console().print(machine())
+    rows = [[what, str(number)] for what, number in tally.answers.most_common()]
+    Sheet("Answers", ["status, code", "uploads"], rows).print()
+    goal_sheet(goals).print()
+    sys.exit(0 if all(goal.met for goal in goals) else 1)
+
+
+if __name__ == "__main__":
+    main()
