@@ -16,7 +16,8 @@ export const plain = (sentence) => sentence.replaceAll("`", "");
 export function askForKey(detail) {
   asking ??= new Promise((done) => {
     const refused = key() ? "This key was refused. " : "";
-    document.getElementById("key-detail").textContent = refused + plain(detail);
+    const [asked] = plain(detail).split(/(?<=\.) /); // how to send it is the page's business
+    document.getElementById("key-detail").textContent = refused + asked;
     field.value = "";
     dialog.returnValue = "";
     dialog.showModal();

@@ -4,6 +4,7 @@ import shutil
 from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from ml.evidence import overlay
+from ml.card import Card
+from ml.evidence import grid, overlay
 from ml.export import stamp
+from ml.metadata import read_metadata
+from ml.opening import int8_beside
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.preprocessing import Preprocessing, boxes
 from ml.probability import probabilities
@@ -63,21 +67,21 @@ def test_the_mean_of_the_grid_is_the_logit(
     client, predictor = service
     photo = encoded(picture().resize(size), "PNG")
     answer, expected = ask(client, photo, "grid"), predictor.predict(photo)
-    grid = answer["evidence"]
-    assert list(grid["values"]) == list(grid["logits"]) == list(predictor.card.classes)
-    values = np.array(list(grid["values"].values()))
-    assert values.shape == (4, grid["rows"], grid["columns"])
-    logits = np.array(list(grid["logits"].values()))
+    sent = answer["evidence"]
+    assert list(sent["values"]) == list(sent["logits"]) == list(predictor.card.classes)
+    values = np.array(list(sent["values"].values()))
+    assert values.shape == (4, sent["rows"], sent["columns"])
+    logits = np.array(list(sent["logits"].values()))
     np.testing.assert_allclose(values.mean(axis=(1, 2)), logits, rtol=0, atol=1e-12)
     np.testing.assert_array_equal(logits, expected.logits)
     assert values.std(axis=(1, 2)).min() > 0.05, "the cells must differ for this to say anything"
     spoken = probabilities(logits, predictor.card.temperature)
     np.testing.assert_allclose(list(answer["probabilities"].values()), spoken, atol=1e-9)
     views = np.array(boxes(*size, predictor.card.preprocessing))
-    assert grid["views"] == views.tolist()
+    assert sent["views"] == views.tolist()
     cell = (views[0, 2] - views[0, 0]) / 7
     seen = np.array([*views[:, :2].min(axis=0), *views[:, 2:].max(axis=0)])
-    np.testing.assert_allclose(grid["region"], seen - cell / 2)
+    np.testing.assert_allclose(sent["region"], seen - cell / 2)
 
 
 @pytest.mark.parametrize("size", PHOTOS.values(), ids=PHOTOS)
@@ -124,6 +128,17 @@ def opened(answer: dict[str, Any]) -> np.ndarray[Any, Any]:
         return np.asarray(image.convert("RGBA"))
 
 
+@pytest.fixture(scope="module", params=[1, 3], ids=["one-view", "nine-views"])
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped network in both precisions, to look at a photo in so many views a side."""
+    model = tmp_path_factory.mktemp("models") / "model.onnx"
+    for suffix in (".safetensors", ".onnx", ".int8.onnx"):
+        shutil.copy(SHIPPED_MODEL.with_suffix(suffix), model.with_suffix(suffix))
+    for file in (model, int8_beside(model)):
+        stamp(file, Card.from_metadata(read_metadata(file)).with_views(request.param))
+    return model
+
+
 @pytest.fixture(
     scope="module",
     params=[
@@ -135,13 +150,15 @@ def opened(answer: dict[str, Any]) -> np.ndarray[Any, Any]:
     ],
     ids="-".join,
 )
-def engine(request: pytest.FixtureRequest) -> Iterator[tuple[TestClient, Predictor]]:
+def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[tuple[TestClient, Predictor]]:
     """The service with each engine and precision, and its predictor."""
     name, precision = request.param
     pytest.importorskip(name)
-    with serving(engine=name, precision=precision) as client:
+    with serving(model=models, engine=name, precision=precision) as client:
         if precision == "int8" and client.get("/health").status_code == 503:
             pytest.skip("int8 computes wrong on this machine, and is refused")
+        told = client.get("/model").json()
+        assert (told["engine"], told["precision"]) == request.param
         yield client, client.app.state.service.inference.ready()  # type: ignore[attr-defined]
 
 
@@ -150,17 +167,25 @@ def test_every_engine_sends_its_own_evidence(
 ) -> None:
     client, predictor = engine
     expected = predictor.predict(photo)
+    assert len(expected.evidence) == predictor.card.preprocessing.views**2
     remainder = expected.evidence.mean(axis=(0, 2, 3)) - expected.logits
     assert abs(remainder).max() < 1e-4, "before ml/evidence.py spreads it"
     answer = ask(client, photo, "grid")
     sent = np.array(list(answer["evidence"]["values"].values()))
-    np.testing.assert_allclose(sent, expected.evidence[0], rtol=0, atol=1e-5)
+    logits = np.array(list(answer["evidence"]["logits"].values()))
+    np.testing.assert_allclose(sent.mean(axis=(1, 2)), logits, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(logits, expected.logits)
+    assert sent.std(axis=(1, 2)).min() > 0.05, "the cells must differ for this to say anything"
+    merged = grid(expected)
+    if len(expected.evidence) == 1:
+        np.testing.assert_allclose(merged.values, expected.evidence[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(sent, merged.values, rtol=0, atol=1e-5)
     drawn = overlay(
-        expected.evidence[0, list(predictor.card.classes).index(answer["label"])].astype(float),
-        expected.regions[0],
+        merged.values[list(predictor.card.classes).index(answer["label"])],
+        merged.region,
         (expected.photo.width, expected.photo.height),
         views=expected.boxes,
-        strongest=float(abs(expected.evidence).max()),
+        strongest=float(abs(merged.values).max()),
     )
     steps = opened(ask(client, photo, "png"))[..., 3] - np.asarray(drawn.convert("RGBA"))[..., 3]
     assert abs(steps.astype(np.int8)).max() <= 2

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from app.main import create_app
 from app.schemas import Batch, Error, Health, ModelCard, Prediction
 from app.settings import Settings
 from app.web import DOCS_POLICY, PAGE, PAGE_POLICY
+from ml.probability import probabilities
 from tests.app.conftest import serving
 from tests.ml.test_image import png
 
@@ -102,6 +104,25 @@ def test_examples_of_every_answer_have_names(client: TestClient) -> None:
         content = paths[path][method]["responses"][status]["content"]["application/json"]
         assert set(content["examples"]) == names
         assert "$ref" in content["schema"]
+
+
+def test_examples_agree_with_each_other(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    (card,) = document["components"]["schemas"]["ModelCard"]["examples"]
+    response = document["paths"]["/predict"]["post"]["responses"]["200"]
+    named = response["content"]["application/json"]["examples"]
+    for name, example in named.items():
+        answer = example["value"]
+        chances = answer["probabilities"]
+        assert list(chances) == card["classes"], name
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-9)
+        assert answer["confidence"] == chances[answer["label"]] == max(chances.values())
+        assert answer["accepted"] == (answer["confidence"] >= card["threshold"])
+        assert answer["model"] == {key: card[key] for key in ("name", "version")}
+    answer = named["grid"]["value"]
+    logits = np.array(list(answer["evidence"]["logits"].values()))
+    spoken = probabilities(logits, card["temperature"])
+    np.testing.assert_allclose(list(answer["probabilities"].values()), spoken, atol=5e-4)
 
 
 def test_documented_errors_are_the_real_sentences(

@@ -133,10 +133,18 @@ def shoot(page: Page, name: str, selector: str | None = None) -> Image.Image:
     """Take a picture of the page, or of one element in it."""
     SCREENSHOTS.mkdir(exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
+    size = page.viewport_size
     if selector:
         page.locator(selector).screenshot(path=path, animations="disabled")
+    elif size and page.evaluate("matchMedia('(pointer: coarse)').matches"):
+        # A picture of more than the screen is taken as if nobody could touch it.
+        height = page.evaluate("document.documentElement.scrollHeight")
+        page.set_viewport_size({"width": size["width"], "height": height})
+        page.screenshot(path=path, animations="disabled")
+        page.set_viewport_size(size)
     else:
-        page.screenshot(path=path, full_page=True, animations="disabled")
+        whole = page.locator("dialog[open]").count() == 0  # what is behind one is not the matter
+        page.screenshot(path=path, full_page=whole, animations="disabled")
     return Image.open(BytesIO(path.read_bytes())).convert("RGB")
 
 

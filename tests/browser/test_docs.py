@@ -1,8 +1,10 @@
 """Swagger UI: tried out in a browser that can reach nothing but the service."""
 
 import json
+import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.browser.conftest import Open, serving, shoot
@@ -36,6 +38,30 @@ def test_a_photo_is_tried_out(open_page: Open, service: str) -> None:
     block.locator("input[type=file]").set_input_files([PHOTO])
     assert tried(block)["label"] == "Winged Drones"
     shoot(page, "docs")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 1280])
+def test_light_and_dark_on_every_screen_with_a_way_back(
+    open_page: Open, service: str, scheme: str, width: int
+) -> None:
+    page = open_page(
+        f"{service}/docs", color_scheme=scheme, viewport={"width": width, "height": 800}
+    )
+    block = operation(page, "/predict")
+    expect(block.locator("input[type=file]")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for place in (".opblock-body", "input[type=file]", ".try-out__btn >> nth=-1"):
+        box = block.locator(place).bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= width, place
+    colour = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    brightness = sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
+    transparent = colour == "rgba(0, 0, 0, 0)"  # the browser's own white
+    assert (transparent or brightness > 128) == (scheme == "light")
+    shoot(page, f"docs-{scheme}-{width}")
+    page.get_by_role("link", name="Skyspotter").click()
+    expect(page.get_by_role("heading", name="What is flying there?")).to_be_visible()
 
 
 def test_a_batch_is_tried_out_with_a_chooser_for_each(open_page: Open, service: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FileChooser, FilePayload, Page, expect
 
-from ml.predictor import Predictor
+from ml.export import stamp
+from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.browser.conftest import (
     DAMAGED,
     PHONE,
@@ -175,8 +176,42 @@ def test_from_a_phone_to_4k(open_page: Open, width: int) -> None:
     assert figure is not None
     assert width > 900 or label["y"] < figure["y"], "the answer comes first"
     shoot(page, f"answer-{width}")
+    accessible(page)
     page.get_by_role("button", name="Model").tap()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    table = page.locator("#card .scroll")
+    assert table.evaluate("table => table.scrollWidth - table.clientWidth") <= 0
+    shoot(page, f"card-{width}")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_names_stay_within_the_page(
+    open_page: Open, shipped: Predictor, tmp_path: Path, width: int
+) -> None:
+    photo = payload(f"{'a_long_name_' * 12}.jpg", SURE["buffer"])
+    card = shipped.card
+    names = ["Winged" * 12, *card.classes[1:-1], f"{'many words and ' * 12}one"]
+    shutil.copy(SHIPPED_MODEL, tmp_path / "model.onnx")
+    stamp(tmp_path / "model.onnx", card.model_copy(update={"classes": tuple(names)}))
+    with serving(model=tmp_path / "model.onnx") as address:
+        page = open_page(f"{address}/", **PHONE | {"viewport": {"width": width, "height": 640}})
+        expect(page.locator("#lede")).to_contain_text(names[0])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        choose(page, photo, photo)
+        expect(page.locator("#label")).to_have_text(names[-1])
+        for text in page.locator("#label, #file, #classes span, #facts dd").all():
+            box = text.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.get_by_text("Ask from a terminal").click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        shoot(page, f"long-{width}")
+        page.get_by_role("button", name="Model").click()
+        expect(page.locator("#card-body")).to_contain_text(names[0])
+        wide = "card => card.scrollWidth - card.clientWidth"
+        assert page.locator("#card").evaluate(wide) <= 0
+        shoot(page, f"long-card-{width}")
 
 
 def test_all_photos_are_removed(open_page: Open) -> None:

@@ -98,6 +98,8 @@ def test_a_service_that_is_gone_can_be_asked_again(open_page: Open) -> None:
     page.route("**/predict?*", lambda route: route.fulfill(status=502, body="<html>"), times=1)
     page.set_input_files("#choose", [SURE])
     expect(page.locator("#sure")).to_contain_text("The service answered 502")
+    expect(page.locator("#photo canvas")).to_be_visible()  # the message stands beside the photo
+    shoot(page, "failed")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#label")).to_have_text("Winged Drones")
 
