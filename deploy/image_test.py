@@ -26,7 +26,7 @@ from tests.app.runtime_api import RuntimeApi
 
 LIMIT, LIMIT_BEYOND_BASE = 300e6, 190e6  # bytes, uncompressed
 LEFT_OVER = re.compile(
-    r"/(pip[\d.]*|ensurepip|(.*-)?(gcc|g\+\+|cc|c\+\+|ld|strip)(-\d+)?|make)$"
+    r"/(pip[\d.]*|ensurepip|bin/(make|(.*-)?(gcc|g\+\+|cc|c\+\+|ld|strip)(-\d+)?))$"
     r"|/(\.cache|apt/lists|apt/archives)/.*\w$|\.(h|a|whl|deb|tar\.gz|pyi)$"
 )
 """What only builds need."""
@@ -100,8 +100,11 @@ def check_lambda(engine: Docker | Buildah) -> None:
     }
     with RuntimeApi() as api:
         Thread(target=api.serve_forever, daemon=True).start()
-        address = {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}"}
-        function = engine.start("lambda", address)
+        variables = {
+            "AWS_LAMBDA_FUNCTION_NAME": "skyspotter",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
+        }
+        function = engine.start("lambda", variables)
         try:
             answer = api.invoke(event)
         finally:

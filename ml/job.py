@@ -62,7 +62,6 @@ class Job:
         self.output = output
         self.folder = output.with_name(f"{output.name}.parts")
         self.list = self.folder / "photos.parquet"
-        self._own = absolute(str(output))
         with model.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         self.about = {"sources": self.sources, "model": card.version, "sha256": digest}
@@ -159,8 +158,10 @@ class Job:
 
     def _wrote(self, name: str) -> bool:
         """Say whether a file is the job's own: the output may lie among the photos."""
-        path = name.removeprefix("file://")
-        return path == self._own or path.startswith(f"{self._own}.parts/")
+        if self.output.name not in name:  # nearly always; links cost a look at the disk
+            return False
+        path, own = os.path.realpath(name.removeprefix("file://")), os.path.realpath(self.output)
+        return path == own or path.startswith(f"{own}.parts/")
 
     def _missing(self) -> Iterator[int]:
         parts = range(self._listed.num_row_groups)

@@ -119,6 +119,9 @@ def test_autoscaler_goes_by_a_metric_that_the_service_has() -> None:
     (name,) = (m["pods"]["metric"]["name"] for m in autoscaler["metrics"] if m["type"] == "Pods")
     families = text_string_to_metric_families(Metrics().text().decode())
     assert name in {family.name for family in families}
+    (wanted,) = (m["pods"]["target"] for m in autoscaler["metrics"] if m["type"] == "Pods")
+    (container,) = pod()["containers"]
+    assert int(wanted["averageValue"]) == 2 * int(container["resources"]["limits"]["cpu"])
     assert autoscaler["scaleTargetRef"]["name"] == manifest("deployment.yaml")["metadata"]["name"]
 
 
@@ -236,7 +239,10 @@ def test_docker_is_left_without_a_container(
         ("/root/.cache/pip/a", True),
         ("/var/lib/apt/lists/deb.debian.org_debian", True),
         ("/usr/include/stdio.h", True),
+        ("/usr/bin/c++", True),
+        ("/usr/bin/make", True),
         ("/usr/bin/python3", False),
+        ("/usr/share/gcc", False),  # of the C++ library, for debuggers
         ("/opt/skyspotter/bin/uvicorn", False),
     ],
 )

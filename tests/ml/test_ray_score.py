@@ -12,25 +12,43 @@ from tests.ml.colours import write_colours
 from tests.ml.test_score import colour, many
 
 
+def written(parts: Path) -> dict[str, int]:
+    """The parts that are there, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.parquet")}
+
+
+def wait_for_parts(parts: Path, count: int, process: subprocess.Popen[bytes]) -> None:
+    while len(written(parts)) < count:
+        assert process.poll() is None
+        time.sleep(0.005)
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(280)
 @pytest.mark.filterwarnings("ignore")  # of what Ray does itself
-def test_a_cluster_that_loses_a_node_scores_each_photo_once(
+def test_a_job_that_is_killed_and_loses_a_node_scores_each_photo_once(
     ray_nodes: tuple[Any, Any, Any], tmp_path: Path
 ) -> None:
     cluster, _, other = ray_nodes
-    folder, output = many(tmp_path / "photos", 4_000), tmp_path / "out.parquet"
+    folder, output = many(tmp_path / "photos", 6_000), tmp_path / "out.parquet"
     model = write_colours(tmp_path / "colours.onnx")
     command = [sys.executable, "-m", "ml", "score", str(folder), "--output", str(output)]
     command += ["--model", str(model), "--ray", cluster.address]
-    process = subprocess.Popen(command, cwd=ROOT)
     parts = output.with_name("out.parquet.parts")
-    while len(list(parts.glob("0*.parquet"))) < 3:
-        assert process.poll() is None
-        time.sleep(0.005)
+
+    killed = subprocess.Popen(command, cwd=ROOT)
+    wait_for_parts(parts, 3, killed)
+    killed.kill()  # the driver; the cluster lives on
+    killed.wait()
+    assert not output.exists()
+    before = written(parts)
+    again = subprocess.Popen(command, cwd=ROOT)
+    wait_for_parts(parts, len(before) + 3, again)
+    assert before.items() <= written(parts).items()  # none is done twice
     cluster.remove_node(other, allow_graceful=False)
-    assert process.wait() == 0
+    assert again.wait() == 0
     rows = pq.read_table(output).to_pylist()
-    assert [Path(row["path"]).name for row in rows] == [f"{n:05}.jpg" for n in range(4_000)]
+    assert [Path(row["path"]).name for row in rows] == [f"{n:05}.jpg" for n in range(6_000)]
     assert all(row["label"] == colour(Path(row["path"])) for row in rows)
 
 

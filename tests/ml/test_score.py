@@ -156,11 +156,12 @@ def test_what_is_wrong_with_a_file_itself_is_its_row(
 
 
 def test_the_output_may_lie_among_the_photos(one: Path, model: Path) -> None:
-    output = one / "out.parquet"
+    output, link = one / "out.parquet", one.with_name("link")
+    link.symlink_to(one)
     for _ in range(2):
-        score([str(one), f"file://{one}"], output, choose(model), QUIET, here)
-        names = sorted(pq.read_table(output)["path"].to_pylist())
-        assert names == [f"{one}/00000.jpg", f"file://{one}/00000.jpg"]
+        score([str(one), f"file://{one}", str(link)], output, choose(model), QUIET, here)
+        names = pq.read_table(output)["path"].to_pylist()
+        assert names == [f"{one}/00000.jpg", f"file://{one}/00000.jpg", f"{link}/00000.jpg"]
         output.unlink()
     (one / "00000.jpg").unlink()
     with pytest.raises(ScoringError, match="no photo"):
