@@ -38,9 +38,9 @@ train: .venv/development
 bench: .venv/development .venv-peers/made
 	set -e; for file in benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$file; done
 
-# Needs the internet: it asks for the holes that are known today.
+# Needs the internet: it asks for the holes that are known today, and fails where none are told.
 audit: .venv/development
-	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 
 image:
 	docker build --tag skyspotter .

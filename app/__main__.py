@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 
 from uvicorn import Config
@@ -17,10 +18,13 @@ from uvicorn.config import STARTUP_FAILURE
 
 from app import logs
 from app.server import DrainingServer, Workers
+from app.spare import FOLDER
 from ml.cpus import usable_cpus
 
 DRAIN_SECONDS = 30
 """How long requests in hand may take once the service has been told to stop."""
+ALIVE_SECONDS = 20
+"""Within which a worker says that it lives: one that starts on a busy machine takes seconds."""
 FILES = 8192
 """How many files and connections a process may have open, where that can be had."""
 
@@ -78,14 +82,22 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_worker_healthcheck=ALIVE_SECONDS,
     )
     if workers == 1:
         server = DrainingServer(config)
-        server.run()
+        with suppress(KeyboardInterrupt):  # raised anew once all is shut down
+            server.run()
         sys.exit(0 if server.started else STARTUP_FAILURE)
-    with TemporaryDirectory(prefix="skyspotter-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        Workers(config, sockets=[config.bind_socket()]).run()
+    with (
+        TemporaryDirectory(prefix="skyspotter-metrics-") as metrics,
+        TemporaryDirectory(prefix="skyspotter-model-") as spare,
+    ):
+        os.environ |= {"PROMETHEUS_MULTIPROC_DIR": metrics, FOLDER: spare}
+        started = Workers(config, sockets=[config.bind_socket()])
+        started.run()
+        if any(worker.exitcode == STARTUP_FAILURE for worker in started.processes):
+            sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

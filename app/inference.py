@@ -12,6 +12,7 @@ from app.errors import NotReady
 from app.metrics import Metrics
 from app.schemas import EvidenceGrid, EvidenceKind, Health, Model, ModelCard, evidence_of
 from app.settings import Settings
+from app.spare import Spare
 from ml.card import Card
 from ml.errors import ModelError
 from ml.predictor import Prediction, Predictor
@@ -36,14 +37,21 @@ class Inference:
         self._metrics = metrics
         self._predictor: Predictor | None = None
         self._failure: str | None = None
+        self._spare = Spare(settings.model)
         self._loading = Lock()
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="photo")
 
     def load(self) -> None:
-        """Load the model, once. What fails is logged and told by `health`, not raised."""
+        """Load the model, once. What fails is logged and told by `health`, not raised.
+
+        Where the file is not sound any more, the model that other workers serve is taken.
+        """
         with self._loading:
             if self._predictor is None:
                 self._try()
+            if self._predictor is None and (spare := self._spare.model()):
+                log.warning("the model that was served before is taken")
+                self._try(spare)
 
     def reload(self) -> None:
         """Take up the model file as it is now; where it is not sound, keep the old model.
@@ -119,9 +127,13 @@ class Inference:
             raise NotReady("The model is not loaded. Try again in a moment; /health says more.")
         return self._predictor
 
-    def _try(self) -> None:
+    def _try(self, spare: Path | None = None) -> None:
         try:
-            self._take_up(self._settings)
+            if spare is None:
+                self._take_up(self._settings)
+                self._spare.keep(self._settings.model)
+            else:
+                self._serve(self._settings.model_copy(update={"model": spare}))
         except Exception as error:  # whatever it is, probes must be told
             said = "new model refused, the old model goes on: %s"
             if self._predictor is None:
@@ -130,10 +142,14 @@ class Inference:
             log.error(said, error, exc_info=not isinstance(error, ModelError))
 
     def _take_up(self, asked: Settings) -> None:
+        self._serve(asked)
+        self._settings = asked
+
+    def _serve(self, asked: Settings) -> None:
         predictor = Predictor.open(
             asked.model, asked.engine, asked.precision, max_pixels=asked.max_pixels
         )
-        self._settings, self._predictor, self._failure = asked, predictor, None
+        self._predictor, self._failure = predictor, None
         engine, card = predictor.engine, predictor.card
         self._metrics.model(self.model(), engine.name, card.precision)
         log.info("model %s is served: %s, %s", card.version, engine.name, card.precision)

@@ -17,7 +17,7 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line; a traceback, where there is one, is part of it in JSON."""
-        facts = {"message": record.getMessage()} | getattr(record, "facts", {})
+        facts = {"message": record.getMessage().rstrip()} | getattr(record, "facts", {})
         if record.exc_info:
             facts["traceback"] = self.formatException(record.exc_info)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
@@ -42,18 +42,23 @@ def on_lambda() -> bool:
 
 
 def configure(format: str) -> None:
-    """Send the service's lines and its server's to standard error, and nothing else.
+    """Send the service's lines and its server's to standard error, and others' as lines like them.
 
     uvicorn's own line a request is one too many. What libraries have to say of files and forms
     would quote them.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines(format))
-    for name in ("skyspotter", "uvicorn", "asyncio"):
+    others = logging.lastResort = logging.StreamHandler(sys.stderr)  # who have no handler
+    others.setLevel(logging.WARNING)
+    others.setFormatter(handler.formatter)
+    logging.captureWarnings(True)
+    for name in ("skyspotter", "uvicorn", "asyncio", "py.warnings"):
         log = logging.getLogger(name)
         log.handlers = [handler]
         log.setLevel(logging.INFO)
         log.propagate = not on_lambda()  # whose own handler would write each line once more
     logging.getLogger("uvicorn.access").disabled = True
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    for name in ("PIL", "python_multipart"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="PIL")

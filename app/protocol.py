@@ -5,7 +5,9 @@ not read, and collects headers without end. Here a connection is closed whose re
 in whole in time, or whose answer does not go out, and there is a bounded number of them.
 """
 
+import json
 import resource
+import uuid
 from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections.abc import Callable
 from typing import Any, ClassVar, cast
@@ -13,6 +15,7 @@ from typing import Any, ClassVar, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.request_id import HEADER
 from app.settings import Settings
 
 MAX_HEAD_BYTES = 65_536
@@ -60,6 +63,21 @@ class BoundedProtocol(HttpToolsProtocol):
             self._stay(data[upgrade.args[0] :])
         if self._head_bytes > MAX_HEAD_BYTES:
             self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, in the shape that all errors have."""
+        own_id = uuid.uuid4().hex
+        detail = f"{msg.rstrip('.')}. Send it with an ordinary client."
+        body = json.dumps({"detail": detail, "code": "bad_request", "request_id": own_id})
+        lines = [
+            "HTTP/1.1 400 Bad Request",
+            "Content-Type: application/json",
+            f"Content-Length: {len(body)}",
+            f"{HEADER}: {own_id}",
+            "Connection: close",
+        ]
+        self.transport.write("\r\n".join([*lines, "", body]).encode())
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         """A request begins: its head, and the clock."""

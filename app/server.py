@@ -1,21 +1,38 @@
 """uvicorn's server and its workers, so that nobody notices when they end or take up a new model."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
+import sys
 from contextlib import suppress
 from typing import Any
 
 from uvicorn import Server
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import multiprocess
+
+from app import logs
 
 NOTICE_SECONDS = 0.5
 """How long a server that is told to stop lets people in all the same: balancers learn it late."""
 
+log = logging.getLogger("skyspotter")
+
 
 class DrainingServer(Server):
     """uvicorn's server, which would reset connections that it has not yet looked at."""
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve. A senseless setting ends all: workers started anew would fail for ever."""
+        logs.configure(os.environ.get("SKYSPOTTER_LOG_FORMAT") or "console")
+        try:
+            super().run(sockets)
+        except Exception as error:
+            is_setting = isinstance(error, ValueError) and not self.started
+            log.critical("cannot serve: %s", error, exc_info=not is_setting)
+            sys.exit(STARTUP_FAILURE if is_setting else 1)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port. A SIGHUP that has come meanwhile is heard now that it is understood."""
@@ -50,6 +67,11 @@ class Worker(multiprocess.Process):
         if self._server is None:
             self._server = DrainingServer(self.config)
         return self._server
+
+    def start(self) -> None:
+        """Start it, and leave its end of the pipe to it: so its death is seen at once."""
+        super().start()
+        self.child_conn.close()
 
 
 multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn cannot be told otherwise

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -74,6 +76,48 @@ def test_many_files_or_fields(client: TestClient, photo: bytes) -> None:
     check(client.post("/predict", files=[*fields, ("file", photo)]), 400, "no_image")
 
 
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+PART = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        PART % (b"field", b"") * 200_000,
+        PART % (b"files", b'; filename="a"') * 200_000,
+        b"--x\r\n" + b"X-A: b\r\n" * 1_000_000 + PART % (b"file", b'; filename="a"') + b"--x--",
+        b"--x\r\nX-A: " + b"b" * 15_000_000 + b"\r\n\r\n",
+        b"--x\r\n" + b"b" * 15_000_000,
+        PART % (b"field", b"") + b"b" * 15_000_000,
+        PART % (b"field", b'; filename="' + b"b" * 15_000_000 + b'"'),
+        b"\r\n" * 7_000_000,
+        b"--x--\r\n" + b"--x\r\n" * 2_000_000,
+    ],
+    ids=[
+        "fields",
+        "files",
+        "headers",
+        "a long header",
+        "a long name of a header",
+        "a long field",
+        "a long filename",
+        "empty lines",
+        "an end, and more",
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_a_form_without_end_is_refused_cheaply(
+    client: TestClient, photo: bytes, path: str, body: bytes
+) -> None:
+    before = time.process_time()
+    answer = client.post(path, content=body, headers=FORM)
+    assert time.process_time() - before < 5  # and most of it is the client's
+    code = answer.json()["code"]
+    check(answer, answer.status_code, code)
+    assert (answer.status_code, code) in ((400, "no_image"), (413, "too_many_files"))
+    assert client.post("/predict", content=photo).status_code == 200
+
+
 def test_body_limit_is_kept_while_it_streams(photo: bytes) -> None:
     with serving(max_body_bytes=len(photo)) as client:
         assert client.post("/predict", content=photo).status_code == 200
@@ -98,6 +142,19 @@ def test_a_senseless_parameter_is_named(client: TestClient, photo: bytes, top_k:
 def test_unknown_routes_and_methods(client: TestClient) -> None:
     check(client.get("/nowhere"), 404, "not_found")
     check(client.get("/predict"), 405, "method_not_allowed")
+
+
+def test_short_memory_is_no_fault_of_the_photo(
+    photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with serving() as client:
+        monkeypatch.setattr("ml.image.decode_jpeg", fail)
+        check(client.post("/predict", content=photo), 500, "internal_error")
+        monkeypatch.undo()
+        assert client.post("/predict", content=photo).status_code == 200
 
 
 def test_an_internal_error_tells_nothing(

@@ -1,14 +1,17 @@
 import json
 import logging
 import re
+import subprocess
+import sys
 
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.logs import Lines
+from ml.cpus import usable_cpus
 from ml.predictor import Predictor
-from tests.app.conftest import serving
+from tests.app.conftest import ROOT, serving
 
 
 def numbers(client: TestClient) -> dict[str, float]:
@@ -83,3 +86,60 @@ def test_a_traceback_is_part_of_the_line(caplog: pytest.LogCaptureFixture) -> No
         logging.getLogger("skyspotter").exception("failed")
     assert "ValueError: wrong" in json.loads(lines(caplog, "json")[0])["traceback"]
     assert lines(caplog, "console")[0].endswith("ValueError: wrong")
+
+
+# Whoever has something to say: libraries with and without a logger of their own, warnings, the
+# server, and damaged files, of which Pillow and libtiff would tell.
+SPEAKERS = """
+import logging, time, warnings
+from app.main import create_app
+from app.settings import Settings
+from fastapi.testclient import TestClient
+from tests.corpus import samples
+
+with TestClient(create_app(Settings(log_format="json"))) as client:
+    while client.get("/health").status_code != 200:
+        time.sleep(0.05)
+    for name in ("uvicorn.error", "asyncio", "some.library"):
+        logging.getLogger(name).warning("said\\nin two lines")
+    warnings.warn("deprecated")
+    logging.getLogger("skyspotter").error("wrong", exc_info=ValueError("why"))
+    for data in samples().values():
+        for part in (data, data[: len(data) // 2], data[:60] + bytes(40) + data[100:]):
+            client.post("/predict", content=part)
+            client.post("/predict", files={"file": part})
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    client.post("/predict", content=b"--x\\r\\n(", headers=form)
+"""
+
+
+def test_every_line_is_json() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", SPEAKERS], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == ""
+    said = [json.loads(line) for line in run.stderr.splitlines()]
+    messages = [line["message"] for line in said]
+    assert messages.count("said\nin two lines") == 3
+    assert sum("deprecated" in message for message in messages) == 1
+    assert messages.count("request") > 100
+    assert {line["level"] for line in said if line.get("path") == "/predict"} == {"info"}
+    assert not any("PIL" in message for message in messages)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_senseless_setting_ends_it_with_one_line(workers: str) -> None:
+    if int(workers) > usable_cpus():
+        pytest.skip("two workers need two CPUs")
+    run = subprocess.run(
+        [sys.executable, "-m", "app", "--port", "0", "--workers", workers],
+        cwd=ROOT,
+        env={"SKYSPOTTER_LOG_FORMAT": "json", "SKYSPOTTER_THREADS": "none"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode != 0
+    said = [json.loads(line) for line in run.stderr.splitlines()]
+    assert any("cannot serve" in line["message"] and "threads" in line["message"] for line in said)

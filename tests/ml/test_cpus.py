@@ -1,6 +1,8 @@
+import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,40 @@ from ml.cpus import on_all_cpus, usable_cpus
 
 def test_at_least_one_cpu() -> None:
     assert usable_cpus() >= 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "cpus"),
+    [
+        ("400000", "100000", 4),
+        ("150000", "100000", 2),  # a CPU that is begun is whole
+        ("10000", "100000", 1),
+        ("max", "100000", 8),
+        ("-1", "100000", 8),
+        ("", "", 8),
+        ("1600000", "100000", 8),  # more than there are
+    ],
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_containers_quota(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    quota: str,
+    period: str,
+    cpus: int,
+    version: int,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(ml.cpus, "_QUOTA", tmp_path / "cpu.max")
+    files = tmp_path / "cpu.cfs_quota_us", tmp_path / "cpu.cfs_period_us"
+    monkeypatch.setattr(ml.cpus, "_QUOTA_V1", files)
+    assert usable_cpus() == 8
+    if version == 2:
+        (tmp_path / "cpu.max").write_text(f"{quota} {period}\n")
+    else:
+        for file, text in zip(files, (quota, period), strict=True):
+            file.write_text(f"{text}\n")
+    assert usable_cpus() == cpus
 
 
 def test_results_come_in_order_while_few_items_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

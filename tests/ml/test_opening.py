@@ -72,6 +72,16 @@ def spoil(model: Path) -> None:
     other.replace(model)
 
 
+def take_other_inputs(model: Path) -> None:
+    """Write the shipped model with an input of another name."""
+    other = onnx.load(SHIPPED_MODEL)
+    for node in other.graph.node:
+        node.input[:] = ["photo" if name == "image" else name for name in node.input]
+    other.graph.input[0].name = "photo"
+    onnx.helper.set_model_props(other, card_of(SHIPPED_MODEL).to_metadata())
+    onnx.save(other, model)
+
+
 def test_the_file_beside_it() -> None:
     assert int8_beside(Path("a/model.onnx")) == Path("a/model.int8.onnx")
 
@@ -154,12 +164,7 @@ def test_a_file_with_one_other_byte(pair: Path) -> None:
 
 
 def test_a_model_with_other_inputs(tmp_path: Path) -> None:
-    model = onnx.load(SHIPPED_MODEL)
-    for node in model.graph.node:
-        node.input[:] = ["photo" if name == "image" else name for name in node.input]
-    model.graph.input[0].name = "photo"
-    onnx.helper.set_model_props(model, card_of(SHIPPED_MODEL).to_metadata())
-    onnx.save(model, tmp_path / "model.onnx")
+    take_other_inputs(tmp_path / "model.onnx")
     with pytest.raises(ModelError, match="takes"):
         Predictor(tmp_path / "model.onnx")
 
