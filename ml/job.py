@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.card import Card
 from ml.errors import ScoringError
+from ml.metadata import ModelFile
 from ml.sources import Named, absolute, names
 
 PART = 256
@@ -50,21 +50,22 @@ def columns(classes: Sequence[str]) -> pa.Schema:
 class Job:
     """What is asked for, and how far it has come. Open it with `opened`."""
 
-    def __init__(self, sources: Sequence[str], output: Path, model: Path, card: Card) -> None:
+    def __init__(self, sources: Sequence[str], output: Path, model: ModelFile) -> None:
         """Say what is to be scored, where to, and with which model file.
 
         Raises:
-            ScoringError: where the output is a URL.
+            ScoringError: where the output is a URL or a folder.
         """
         if output.parts and output.parts[0].endswith(":"):  # of s3://bucket/file, as a path
             raise ScoringError("--output is a file on this machine: copy it to a store when done.")
+        if not output.name or output.is_dir():
+            raise ScoringError(f"--output {output} is a folder: name the Parquet file to write.")
         self.sources = [absolute(source) for source in sources]
         self.output = output
         self.folder = output.with_name(f"{output.name}.parts")
         self.list = self.folder / "photos.parquet"
-        with model.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        self.about = {"sources": self.sources, "model": card.version, "sha256": digest}
+        digest = hashlib.sha256(model.data).hexdigest()
+        self.about = {"sources": self.sources, "model": model.card.version, "sha256": digest}
 
     @property
     def finished(self) -> bool:
@@ -90,6 +91,8 @@ class Job:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ScoringError(f"Another run is writing {self.output}.") from error
+            if self.finished:  # by the run that had the lock until now
+                raise ScoringError(f"Another run has just finished {self.output}.")
             if self.list.exists():
                 self._agree(self.list)
             else:
@@ -134,7 +137,8 @@ class Job:
                 yield group.replace_schema_metadata({_ABOUT: json.dumps(self.about)})
 
         self._write(self.output, groups())
-        self.list.unlink()  # first, for without it the parts are nobody's
+        # First, for without it the parts are nobody's. Another run may have removed it by now.
+        self.list.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         return failed
 

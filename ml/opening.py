@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ml.card import Card
 from ml.engine import Engine, EngineName
@@ -20,6 +20,15 @@ LARGEST_CALIBRATION_COST = 0.01
 """What it may add to the calibration error."""
 
 log = logging.getLogger("skyspotter")
+
+
+class Opened(NamedTuple):
+    """A model that runs."""
+
+    file: ModelFile
+    """The one asked for, or the int8 one beside it."""
+    engine: Engine
+    """What runs these very bytes."""
 
 
 def open_engine(model: Path | ModelFile, engine: EngineChoice = "auto", threads: int = 1) -> Engine:
@@ -48,6 +57,20 @@ def choose_engine(
     precision: PrecisionChoice = "auto",
     threads: int = 1,
 ) -> Engine:
+    """Take the engine of `open_best`.
+
+    Raises:
+        ModelError
+    """
+    return open_best(model, engine, precision, threads).engine
+
+
+def open_best(
+    model: Path,
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    threads: int = 1,
+) -> Opened:
     """Open a model file, or the int8 file beside it: `model.int8.onnx` beside `model.onnx`.
 
     `auto` takes int8 where that costs next to no accuracy and computes right on this machine.
@@ -56,32 +79,30 @@ def choose_engine(
     Raises:
         ModelError: as `open_engine`, or where there is none of that precision.
     """
+
+    def opened(path: Path | ModelFile) -> Opened:
+        file = ModelFile.read(path)
+        return Opened(file, open_engine(file, engine, threads))
+
     card = Card.from_metadata(read_metadata(model))
     if precision == card.precision or (precision == "auto" and card.precision == "int8"):
-        return open_engine(model, engine, threads)
+        return opened(model)
     if precision == "float32":
         raise ModelError(f"{model} is an int8 model: name a float32 one, or allow int8.")
     beside = int8_beside(model)
     if precision == "int8":
-        return open_engine(beside, engine, threads)
+        int8 = ModelFile.read(beside)
+        _same(int8.card, card)
+        return opened(int8)
     if beside.is_file() and engine != "torch":
         try:
             int8 = ModelFile.read(beside)
-            _suit(int8.card, card)
-            return open_engine(int8, engine, threads)
+            _same(int8.card, card)
+            _cheap(int8.card)
+            return opened(int8)
         except ModelError as error:
             log.warning("%s is not used, %s is: %s", beside.name, model.name, error)
-    return open_engine(model, engine, threads)
-
-
-def serving_file(model: Path) -> Path:
-    """Name the file that `auto` serves: this one, or the int8 one beside it.
-
-    Raises:
-        ModelError: as `choose_engine`.
-    """
-    given = Card.from_metadata(read_metadata(model)).precision
-    return model if choose_engine(model).card.precision == given else int8_beside(model)
+    return opened(model)
 
 
 def int8_beside(model: Path) -> Path:
@@ -89,11 +110,17 @@ def int8_beside(model: Path) -> Path:
     return model.with_suffix(f".int8{model.suffix}")
 
 
-def _suit(int8: Card, float32: Card) -> None:
-    """Make sure that an int8 file stands for the float32 one, and costs next to nothing."""
+def _same(int8: Card, float32: Card) -> None:
+    """Make sure that an int8 file stands for the float32 one."""
     same = {"classes", "preprocessing", "temperature", "threshold", "version"}
     if int8.model_dump(include=same) != float32.model_dump(include=same):
-        raise ModelError("It was made from another model, or before calibrating: export it again.")
+        raise ModelError(
+            "The int8 file was made from another model, or before calibrating: export it again."
+        )
+
+
+def _cheap(int8: Card) -> None:
+    """Make sure that it costs next to nothing."""
     of = int8.quantised
     if of is None:
         raise ModelError("It is no int8 model.")

@@ -21,7 +21,7 @@ from ml.cpus import usable_cpus
 from ml.errors import ModelError, ScoringError
 from ml.job import Photo
 from ml.predictor import Predictor
-from ml.score import Backend, Chosen, Scored, scored, table
+from ml.score import Backend, Chosen, Reader, Scored, scored, table
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing is sent home
 
@@ -49,13 +49,15 @@ class Scorer:
                 raise ModelError(
                     f"A node cannot run it: {error} Try --precision float32."
                 ) from None
+        self.reader = Reader()
 
     def __call__(self, part: pa.Table) -> pa.Table:
         """Answer for a part, as `ml.job` lists it."""
         photos = [
             Photo(row["part"], os.fsdecode(row["name"]), row["fault"]) for row in part.to_pylist()
         ]
-        answers = table(self.predictor, (row for _, row in scored(self.predictor, photos, 1)))
+        rows = scored(self.predictor, photos, 1, self.reader)
+        answers = table(self.predictor, (row for _, row in rows))
         return answers.append_column("part", part["part"])
 
 
@@ -74,7 +76,7 @@ def cluster(address: str) -> Iterator[Backend]:
     try:
         _reach(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # of versions, of tokens
         raise ScoringError(f"There is no Ray cluster at {address}: {error}") from error
     try:
         yield on_ray
@@ -106,7 +108,7 @@ def on_ray(chosen: Chosen, parts: Iterable[list[Photo]]) -> Iterator[Scored]:
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     put: Any = ray.put  # whose type is not the one that from_arrow_refs asks for
-    model, parts = put(chosen.file.read_bytes()), iter(parts)
+    model, parts = put(chosen.model.data), iter(parts)
     while listed := [put(_table(part)) for part in islice(parts, SLICE)]:
         answers = from_arrow_refs(listed).map_batches(
             Scorer,

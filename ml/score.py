@@ -1,28 +1,33 @@
 """Scoring photos by the million into one Parquet file, here or on a Ray cluster."""
 
+import errno
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain, groupby
+from math import inf
 from pathlib import Path
+from platform import node
+from threading import Lock
 from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from rich.console import Console
 
-from ml.card import Card
 from ml.cpus import in_threads, usable_cpus
 from ml.errors import ImageError, ScoringError, sentence
 from ml.job import Job, Photo, columns
-from ml.metadata import read_metadata
-from ml.opening import PrecisionChoice, int8_beside
+from ml.metadata import ModelFile
+from ml.opening import PrecisionChoice, open_best
 from ml.predictor import Predictor
 from ml.progress import PhotosBar
-from ml.sources import fetch, lasts
+from ml.sources import GONE, fetch, lasts, place
 
 _READERS = 8  # photos fetched at a time, per CPU: while some come, others are worked on
+_WITNESSES = 8  # photos that could be read, to be tried again when another cannot
 _PAUSES = (0.5, 2.0, 8.0)  # seconds before each further try to read a photo
 _LINE_SECONDS = 30.0  # from one line of progress to the next, where no terminal shows a bar
 
@@ -30,9 +35,15 @@ _LINE_SECONDS = 30.0  # from one line of progress to the next, where no terminal
 class Chosen(NamedTuple):
     """The model to score with."""
 
-    file: Path
+    model: ModelFile
     """The one asked for, or the int8 file beside it."""
     predictor: Predictor
+    """What runs these very bytes."""
+
+    @property
+    def file(self) -> Path:
+        """Where the model was read."""
+        return self.model.path
 
 
 Row = dict[str, Any]
@@ -46,9 +57,8 @@ def choose(model: Path, precision: PrecisionChoice = "auto") -> Chosen:
     Raises:
         ModelError
     """
-    predictor = Predictor.open(model, precision=precision)
-    given = Card.from_metadata(read_metadata(model)).precision
-    return Chosen(model if predictor.card.precision == given else int8_beside(model), predictor)
+    opened = open_best(model, precision=precision)
+    return Chosen(opened.file, Predictor(engine=opened.engine))
 
 
 def score(
@@ -59,7 +69,7 @@ def score(
     Raises:
         ScoringError
     """
-    job = Job(sources, output, chosen.file, chosen.predictor.card)
+    job = Job(sources, output, chosen.model)
     if job.finished:
         shutil.rmtree(job.folder, ignore_errors=True)  # of a run killed at its very end
         console.print(
@@ -86,29 +96,40 @@ def score(
 class _Bar(PhotosBar):
     """A bar; where there is no terminal, as in a job's log, a line now and then."""
 
-    _shown = 0.0
+    def __init__(self, console: Console, done: int, total: int) -> None:
+        super().__init__(console, done, total)
+        self.speed_estimate_period = inf  # by itself it forgets a part after half a minute
+        self._before, self._started = done, self.get_time()
+        self._shown = self._started
 
     def add(self, photos: int) -> None:
         super().add(photos)
-        self._shown = self._shown or self.tasks[0].start_time or 0
-        if self.console.is_terminal or self.get_time() < self._shown + _LINE_SECONDS:
+        (task,), now = self.tasks, self.get_time()
+        done, seconds = task.completed - self._before, now - self._started
+        if not done or not seconds:  # nothing is known yet
             return
-        (task,), self._shown = self.tasks, self.get_time()
-        left = timedelta(seconds=task.time_remaining or 0)
+        rate = done / seconds
+        self.update(task.id, rate=f"{rate:.{0 if rate >= 10 else 1}f} photos/s")
+        if self.console.is_terminal or now < self._shown + _LINE_SECONDS:
+            return
+        self._shown = now
+        left = timedelta(seconds=round((task.remaining or 0) / rate))
         self.console.print(
             f"{task.completed:.0f} of {task.total:.0f} photos, {task.fields['rate']}, {left} left"
         )
 
 
 def here(chosen: Chosen, parts: Iterable[list[Photo]]) -> Iterator[Scored]:
-    """Score on this machine, on all usable CPUs; a few hundred photos are in memory at a time."""
+    """Score on this machine, on all usable CPUs; for each, some 40 photos are in memory."""
     predictor = chosen.predictor
-    rows = scored(predictor, chain.from_iterable(parts), usable_cpus())
+    rows = scored(predictor, chain.from_iterable(parts), usable_cpus(), Reader())
     for part, group in groupby(rows, key=lambda scored: scored[0]):
         yield part, table(predictor, (row for _, row in group))
 
 
-def scored(predictor: Predictor, photos: Iterable[Photo], cpus: int) -> Iterator[tuple[int, Row]]:
+def scored(
+    predictor: Predictor, photos: Iterable[Photo], cpus: int, reader: "Reader"
+) -> Iterator[tuple[int, Row]]:
     """Answer for each photo in turn: its part, and its row of the result.
 
     Many threads read, and no more work on photos than there are CPUs: a common pool, of which most
@@ -118,7 +139,7 @@ def scored(predictor: Predictor, photos: Iterable[Photo], cpus: int) -> Iterator
     def fetched(photo: Photo) -> tuple[Photo, bytes | str]:
         """A photo's bytes, or why there are none."""
         try:
-            return photo, photo.fault or _read(photo.name)
+            return photo, photo.fault or reader.read(photo.name)
         except (ImageError, OSError) as error:
             return photo, sentence(error)
 
@@ -137,26 +158,66 @@ def scored(predictor: Predictor, photos: Iterable[Photo], cpus: int) -> Iterator
     return in_threads(answer, in_threads(fetched, photos, cpus * _READERS), cpus)
 
 
-def _read(name: str) -> bytes:
-    """Read a photo; where that fails, and not for the photo's own sake, try again a few times.
+class Reader:
+    """What reads photos, from many threads at a time, and tells a bad one from a store at fault."""
 
-    Raises:
-        ImageError, OSError: what the photo itself is to blame for.
-        ScoringError: where a store, a network or a disk is. No photo is written off for them.
-    """
-    for pause in (*_PAUSES, None):
-        try:
-            return fetch(name)
-        except Exception as error:  # file systems of fsspec raise what they like
-            if lasts(error, name):
-                raise
-            if pause is None:
-                raise ScoringError(
-                    f"{name} cannot be read: {error or type(error).__name__}. "
-                    "Run the same command again to go on."
-                ) from error
-            sleep(pause)
-    raise AssertionError
+    def __init__(self) -> None:
+        """Begin without a photo that could be read."""
+        self._judging = Lock()  # or one thread would see none while another tries the last
+        self._witnesses: deque[str] = deque(maxlen=_WITNESSES)
+
+    def read(self, name: str) -> bytes:
+        """Read a photo; where that fails, and may pass, try again a few times.
+
+        Raises:
+            ImageError, OSError: what the photo itself is to blame for, as others can be read.
+            ScoringError: what a store, a network or a disk is. No photo is written off for them.
+        """
+        for pause in (*_PAUSES, None):
+            try:
+                data = fetch(name)
+            except Exception as error:  # file systems of fsspec raise what they like
+                if lasts(error, name):
+                    raise
+                if pause is None:
+                    raise self._verdict(name, error) from error
+                sleep(pause)
+            else:
+                self._witnesses.append(name)
+                return data
+        raise AssertionError
+
+    def _verdict(self, name: str, error: Exception) -> OSError | ScoringError:
+        """Blame the photo where another of the same store can be read at this very time."""
+        reason = str(error) or type(error).__name__
+        if isinstance(error, GONE):
+            reason += ". Its folder is gone or empty, as where a disk is not mounted"
+        else:
+            with self._judging:
+                photo_alone = self._others_can_be_read(name, error)
+            if photo_alone:
+                return error if isinstance(error, OSError) else OSError(reason)
+        return ScoringError(
+            f"{name} cannot be read on {node()}: {reason}. Run the same command again to go on."
+        )
+
+    def _others_can_be_read(self, name: str, error: Exception) -> bool:
+        """Try those that could be read before, the latest first."""
+        for _ in range(_WITNESSES):
+            try:
+                other = self._witnesses.pop()
+                if place(other) != place(name):
+                    continue
+                fetch(other)
+            except IndexError:  # none is left
+                return False
+            except Exception:  # that one cannot be read any more
+                continue
+            # A dead disk still hands out what memory keeps of it: there, each counts only once.
+            if getattr(error, "errno", None) != errno.EIO:
+                self._witnesses.append(other)
+            return True
+        return False
 
 
 def table(predictor: Predictor, rows: Iterable[Row]) -> pa.Table:

@@ -1,7 +1,8 @@
 """Photos by name: paths of this machine, or URLs such as `s3://bucket/photos`.
 
-Arrow's file systems know `s3`, `gs`, `hdfs`, `abfs` and `file`; what fsspec knows besides is
-`fsspec+NAME`, such as `fsspec+memory://`. A URL's path is taken as it is, without `%` escapes.
+Arrow's file systems know `s3`, `gs`, `hdfs` and `abfs`; what fsspec knows besides is
+`fsspec+NAME`, such as `fsspec+memory://`; `file:///` is a path of this machine. A URL's path is
+taken as it is, without `%` escapes.
 """
 
 import errno
@@ -9,9 +10,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache
+from math import inf
 from pathlib import Path
 
-import pyarrow as pa
 from fsspec.utils import glob_translate
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
@@ -21,6 +22,9 @@ from ml.formats import recognise
 from ml.image import read
 
 Named = tuple[str, str]  # a path or URL, and why it cannot be used, or nothing
+
+GONE = (FileNotFoundError, NotADirectoryError)
+"""What reading a file that is no longer there raises."""
 
 _CHUNK = 1 << 20  # most photos come with the first one; a film is refused by it
 _PATTERN = re.compile(r"[*?\[]")
@@ -38,10 +42,12 @@ def names(sources: Iterable[str]) -> Iterator[Named]:
         ScoringError: where a store cannot be reached.
     """
     for source in sources:
-        if _is_url(source):
+        path = _path(source)
+        if path is None:
             yield from _found(source)
         else:
-            yield from ((str(path), fault) for path, fault in find([source]))
+            scheme = source.removesuffix(path)
+            yield from ((f"{scheme}{found}", fault) for found, fault in find([path]))
 
 
 def fetch(name: str) -> bytes:
@@ -50,8 +56,9 @@ def fetch(name: str) -> bytes:
     Raises:
         EmptyImage, UnsupportedFormat, OSError, and what file systems of fsspec raise
     """
-    if not _is_url(name):
-        return read(Path(name))
+    local = _path(name)
+    if local is not None:
+        return read(Path(local))
     files, _, path = _opened(name)
     with files.open_input_stream(path) as stream:
         start = stream.read(_CHUNK)
@@ -62,13 +69,47 @@ def fetch(name: str) -> bytes:
 def lasts(error: Exception, name: str) -> bool:
     """Say whether what `fetch` raised is the photo's own fault.
 
-    A store's faults pass, and few of them have a number. Its refusals too: keys expire.
+    A store's faults pass, and few of them have a number. Its refusals too: keys expire. And a file
+    that is gone with all of its folder is on a disk that is not mounted.
     """
+    path = _path(name)
     if isinstance(error, PermissionError):
-        return not _is_url(name)
-    own = (ImageError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
+        return path is not None
+    if isinstance(error, GONE):
+        return path is None or _holds_something(os.path.dirname(os.path.realpath(path)))
     number = getattr(error, "errno", None)
+    own = (ImageError, IsADirectoryError)
     return isinstance(error, own) or number in (errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def place(name: str) -> str | int:
+    """Return the store or the disk that a photo is on.
+
+    Raises:
+        OSError: where the photo's folder cannot be looked at.
+    """
+    path = _path(name)
+    if path is None:
+        return _base(name)
+    return os.stat(os.path.dirname(path)).st_dev
+
+
+def _holds_something(folder: str) -> bool:
+    """Say whether a folder is there and not empty, as one is where a disk should be mounted."""
+    try:
+        with os.scandir(folder) as inside:
+            return any(inside)
+    except PermissionError:  # to list it; it is there
+        return True
+    except OSError:
+        return False
+
+
+def _path(source: str) -> str | None:
+    """The path of what is on this machine."""
+    if source.startswith("file:///"):
+        return source.removeprefix("file://")
+    return None if _is_url(source) else source
 
 
 def _is_url(source: str) -> bool:
@@ -77,10 +118,14 @@ def _is_url(source: str) -> bool:
 
 def _opened(url: str) -> tuple[FileSystem, str, str]:
     """A URL's file system, what the URL has before its path, and the path in the file system."""
+    base = _base(url)
+    files, root = _file_system(base)
+    return files, base, f"{root}/{url[len(base) :]}".rstrip("/")
+
+
+def _base(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    host, _, path = rest.partition("/")
-    files, root = _file_system(f"{scheme}://{host}/")
-    return files, f"{scheme}://{host}/", f"{root}/{path}".rstrip("/")
+    return f"{scheme}://{rest.partition('/')[0]}/"
 
 
 @cache
@@ -98,8 +143,9 @@ def _found(url: str) -> Iterator[Named]:
         found = ((base + each.removeprefix(root), "") for each in _matches(files, path))
         yield next(found, (url, nothing))
         yield from found
-    except (pa.ArrowException, OSError, ImportError, ValueError) as error:
-        raise ScoringError(f"{url} cannot be listed: {error}") from error
+    except Exception as error:  # file systems of fsspec raise what they like
+        reason = str(error) or type(error).__name__
+        raise ScoringError(f"{url} cannot be listed: {reason}") from error
 
 
 def _matches(files: FileSystem, path: str) -> Iterator[str]:
@@ -112,16 +158,20 @@ def _matches(files: FileSystem, path: str) -> Iterator[str]:
     elif magic:
         pattern = re.compile(glob_translate(path))
         start = path[: magic.start()].rpartition("/")[0]
-        yield from filter(pattern.match, _walk(files, start or "/"))
+        deepest = inf if "**" in path else path.count("/")
+        yield from filter(pattern.match, _walk(files, start or "/", deepest))
 
 
-def _walk(files: FileSystem, path: str) -> Iterator[str]:
-    """The files below `path`, or itself, folder by folder: memory holds one folder at a time."""
+def _walk(files: FileSystem, path: str, deepest: float = inf) -> Iterator[str]:
+    """The files below `path`, or itself, folder by folder: memory holds one folder at a time.
+
+    Those whose path has more than `deepest` slashes are left out, and their folders not listed.
+    """
     inside = sorted(files.get_file_info(FileSelector(path)), key=lambda info: str(info.path))
     inside = [info for info in inside if not info.base_name.startswith(".")]
     yield from (info.path for info in inside if info.type == FileType.File)
     for info in inside:
         if info.path.rstrip("/") == path.rstrip("/"):  # of an object a//b, whose name Arrow loses
             yield f"{path}//"  # so that it is not passed over: it will be an error
-        elif info.type == FileType.Directory:
-            yield from _walk(files, info.path)
+        elif info.type == FileType.Directory and info.path.rstrip("/").count("/") < deepest:
+            yield from _walk(files, info.path, deepest)

@@ -132,6 +132,12 @@ def test_int8_that_auto_leaves(
     assert reason in warned.text
 
 
+def test_int8_of_another_model_is_no_stand_in(pair: Path) -> None:
+    stamp(pair, Card.from_metadata(read_metadata(pair)).model_copy(update={"version": "2.0"}))
+    with pytest.raises(ModelError, match="another model"):
+        choose_engine(pair, precision="int8")
+
+
 def test_int8_that_computes_something_else(pair: Path, warned: pytest.LogCaptureFixture) -> None:
     spoil(int8_beside(pair))
     OnnxEngine(int8_beside(pair))  # it loads all the same

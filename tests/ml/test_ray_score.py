@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from ml.errors import ScoringError
 from tests.conftest import NO_RAY, ROOT
 from tests.ml.colours import write_colours
 from tests.ml.test_score import colour, many
@@ -50,6 +51,19 @@ def test_a_job_that_is_killed_and_loses_a_node_scores_each_photo_once(
     rows = pq.read_table(output).to_pylist()
     assert [Path(row["path"]).name for row in rows] == [f"{n:05}.jpg" for n in range(6_000)]
     assert all(row["label"] == colour(Path(row["path"])) for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["RuntimeError", "ray.exceptions.AuthenticationError"])
+def test_a_cluster_that_refuses_is_said(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason=NO_RAY)
+    from ml.ray_score import cluster
+
+    def refuse(*_: object, **__: object) -> None:
+        raise (RuntimeError if kind == "RuntimeError" else ray.exceptions.AuthenticationError)("no")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(ScoringError, match="There is no Ray cluster at auto"), cluster("auto"):
+        pass
 
 
 def test_no_cluster_is_said_in_one_sentence(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from PIL import Image
 from rich.console import Console
 
 from ml.errors import ModelError, ScoringError
+from ml.job import Job
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.score import Chosen, choose, here, score
+from ml.score import Chosen, Reader, _Bar, choose, here, score
 from ml.sources import fetch
 from tests.ml.colours import CARD, CLASSES, write_colours
 
@@ -131,12 +132,90 @@ def test_a_fault_that_stays_ends_the_run_and_costs_no_photo(
     with monkeypatch.context() as broken:
         broken.setattr("ml.score.sleep", pauses.append)
         broken.setattr("ml.score.fetch", lambda _: fail([fault]))
-        with pytest.raises(ScoringError, match=r"00000\.jpg cannot be read: .+ again to go on"):
+        with pytest.raises(
+            ScoringError, match=r"00000\.jpg cannot be read on .+: .+ again to go on"
+        ):
             answers(one, model)
     assert pauses == sorted(pauses)
     assert len(pauses) == 3
     (row,) = answers(one, model)
     assert (row["label"], row["error"]) == ("red", None)
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=repr)
+def test_a_fault_that_stays_is_a_row_where_others_can_be_read(
+    model: Path, fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad(name: str) -> bytes:
+        fail([fault] if name.endswith("00001.jpg") else [])
+        return fetch(name)
+
+    monkeypatch.setattr("ml.score.sleep", lambda _: time.sleep(0.1))  # the others are read by then
+    monkeypatch.setattr("ml.score.fetch", bad)
+    rows = answers(many(tmp_path / "photos", 4), model)
+    assert [row["label"] is None for row in rows] == [False, True, False, False]
+    assert str(rows[1]["error"]).startswith("The file cannot be read: ")
+    assert fault.args[-1] in str(rows[1]["error"])
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("left", ["an empty folder", "nothing", "another file"])
+def test_a_disk_that_is_gone_ends_the_run_and_costs_no_photo(
+    one: Path, model: Path, scheme: str, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, output, away = [f"{scheme}{one}"], one.parent / "out.parquet", one.with_name("away")
+
+    def lost(chosen: Chosen, parts: Any) -> Any:
+        one.rename(away)
+        if left == "an empty folder":
+            one.mkdir()
+        if left == "another file":
+            one.touch()
+        yield from here(chosen, parts)
+
+    monkeypatch.setattr("ml.score.sleep", lambda _: None)
+    with pytest.raises(ScoringError, match="as where a disk is not mounted"):
+        score(sources, output, choose(model), QUIET, lost)
+    if one.is_dir():
+        one.rmdir()
+    one.unlink(missing_ok=True)
+    away.rename(one)
+    score(sources, output, choose(model), QUIET, here)
+    assert pq.read_table(output)["label"].to_pylist() == ["red"]
+
+
+def test_a_dead_disk_is_not_taken_for_bad_photos(
+    one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What memory still has of it can be read for ever."""
+    reader, good = Reader(), str(one / "00000.jpg")
+    reader.read(good)
+
+    def dead(name: str) -> bytes:
+        fail([] if name == good else [OSError(errno.EIO, "I/O error")])
+        return fetch(name)
+
+    monkeypatch.setattr("ml.score.sleep", lambda _: None)
+    monkeypatch.setattr("ml.score.fetch", dead)
+    with pytest.raises(OSError, match="I/O error"):
+        reader.read(str(one / "1.jpg"))
+    with pytest.raises(ScoringError):
+        reader.read(str(one / "2.jpg"))
+
+
+def test_one_store_is_no_witness_for_another(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader()
+    reader.read(str(one / "00000.jpg"))
+    monkeypatch.setattr("ml.score.sleep", lambda _: None)
+    bad = "s3://bucket/bad.jpg"
+    monkeypatch.setattr("ml.score.fetch", lambda name: fail([DENIED] if name == bad else []))
+    reader.read("s3://another/photo.jpg")
+    with pytest.raises(ScoringError, match="expired"):
+        reader.read(bad)
+    reader.read("s3://bucket/photo.jpg")
+    for _ in range(20):  # as of keys that nobody may read
+        with pytest.raises(OSError, match="expired"):
+            reader.read(bad)
 
 
 def fail(faults: list[Any]) -> None:
@@ -190,6 +269,34 @@ def test_an_output_that_is_a_url_is_refused(one: Path, model: Path) -> None:
     assert run.stderr == "--output is a file on this machine: copy it to a store when done.\n"
 
 
+@pytest.mark.parametrize("folder", ["", ".", "/", "photos"])
+def test_an_output_that_is_a_folder_is_refused(
+    one: Path, model: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(one.parent)
+    with pytest.raises(ScoringError, match="is a folder"):
+        score([str(one)], Path(folder), choose(model), QUIET, here)
+
+
+def test_two_runs_may_end_at_a_time(one: Path, model: Path) -> None:
+    chosen, output = choose(model), one.parent / "out.parquet"
+    job = Job([str(one)], output, chosen.model)
+    with job.opened():
+        for part, rows in here(chosen, job.todo()):
+            job.keep(part, rows)
+        job.list.unlink()  # as a run does that finds the output there
+        assert job.finish() == 0
+    with pytest.raises(ScoringError, match="just finished"), job.opened():
+        pass
+
+
+def test_the_model_that_was_opened_is_the_jobs(one: Path, model: Path) -> None:
+    chosen, data = choose(model), model.read_bytes()
+    model.write_bytes(b"another")
+    assert chosen.model.data == data
+    score([str(one)], one.parent / "out.parquet", chosen, QUIET, here)
+
+
 def test_the_precision_can_be_asked_for(one: Path, model: Path) -> None:
     assert choose(SHIPPED_MODEL, "float32").file == SHIPPED_MODEL
     assert choose(SHIPPED_MODEL, "int8").file.name == "model.int8.onnx"
@@ -208,7 +315,23 @@ def test_a_log_gets_a_line_now_and_then(
     score([str(one)], one / "out.parquet", choose(model), log, here)
     said = log.file.getvalue()  # type: ignore[attr-defined]
     assert said.startswith("Listing the photos…\n")
-    assert re.search(r"\n1 of 1 photos, \d+ photos/s, \d:\d\d:\d\d left\n", said)
+    rate = re.search(r"\n1 of 1 photos, ([\d.]+) photos/s, \d:\d\d:\d\d left\n", said)
+    assert rate
+    assert float(rate[1]) > 0
+
+
+def test_parts_that_come_rarely_have_a_rate_and_a_time_left() -> None:
+    log = Console(file=StringIO(), width=200)
+    bar = _Bar(log, 256, 1024)
+    now = bar.get_time()
+    for minute in (1, 2):
+        bar.get_time = lambda minute=minute: now + 60 * minute  # type: ignore[misc]
+        bar.add(256)
+    said = log.file.getvalue()  # type: ignore[attr-defined]
+    assert said == (
+        "512 of 1024 photos, 4.3 photos/s, 0:02:00 left\n"
+        "768 of 1024 photos, 4.3 photos/s, 0:01:00 left\n"
+    )
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -63,6 +64,17 @@ def test_a_url_of_this_machine(photo: bytes, tmp_path: Path) -> None:
     assert fetch(name) == photo
 
 
+def test_links_to_folders_are_not_followed_by_a_url_either(photo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(photo)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = {
+        name.removeprefix(f"file://{tmp_path}/"): fault
+        for name, fault in names([f"file://{tmp_path}"])
+    }
+    assert found.keys() == {"a.jpg", "loop"}
+    assert "not followed" in found["loop"]
+
+
 def test_paths_are_found_as_everywhere(photo: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo)
     found = list(names([str(tmp_path), f"{tmp_path}/missing"]))
@@ -82,6 +94,32 @@ def test_nothing_there_is_named(store: object) -> None:
 def test_what_cannot_be_listed_is_said(store: object, source: str) -> None:
     with pytest.raises(ScoringError, match=r"cannot be listed"):
         list(names([source]))
+
+
+def test_what_a_store_raises_is_said(
+    store: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("token")
+
+    monkeypatch.setattr(MemoryFileSystem, "info", broken)
+    with pytest.raises(ScoringError, match=r"cannot be listed: 'token'"):
+        list(names([BASE]))
+
+
+def test_a_pattern_lists_no_folder_below_its_own_depth(
+    store: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, find = list[str](), MemoryFileSystem.find
+
+    def noted(self: MemoryFileSystem, path: str, **how: Any) -> Any:
+        asked.append(path)
+        return find(self, path, **how)
+
+    monkeypatch.setattr(MemoryFileSystem, "find", noted)
+    assert listed(f"{BASE}/*.jpg") == ["a #1 %41.jpg", "b.jpg"]
+    assert not any("deep" in path for path in asked)
+    assert asked
 
 
 def test_what_cannot_be_fetched_is_said(store: MemoryFileSystem, tmp_path: Path) -> None:
