@@ -17,6 +17,7 @@ from uvicorn import Config
 from uvicorn.config import STARTUP_FAILURE
 
 from app import logs
+from app.protocol import IDLE_SECONDS
 from app.server import DrainingServer, Workers
 from app.spare import FOLDER
 from ml.cpus import usable_cpus
@@ -82,6 +83,7 @@ def main() -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_worker_healthcheck=ALIVE_SECONDS,
     )
     if workers == 1:

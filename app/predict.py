@@ -83,10 +83,17 @@ async def predict_batch(request: Request, top_k: TopK = None) -> Batch:
         limits = service.settings.max_body_bytes, service.settings.max_files
         photos = await read_photos(request, *limits, ticket)
         service.reading(request, started)
-        work = asyncio.gather(*(_one(request, name, photo, top_k) for name, photo in photos))
-        results = await unless_gone(request.receive, work)
+        results = await unless_gone(request.receive, _all(request, photos, top_k))
     note(request.scope, photos=len(results), failed=sum(one.error is not None for one in results))
     return Batch(results=results)
+
+
+async def _all(
+    request: Request, photos: list[tuple[str, bytes]], top_k: int | None
+) -> list[BatchResult]:
+    async with asyncio.TaskGroup() as group:  # where one cannot go on, none does
+        answers = [group.create_task(_one(request, *photo, top_k)) for photo in photos]
+    return [answer.result() for answer in answers]
 
 
 async def _one(request: Request, name: str, photo: bytes, top_k: int | None) -> BatchResult:

@@ -22,7 +22,9 @@ MAX_HEAD_BYTES = 65_536
 MAX_CONNECTIONS = 4096
 """Or half of the files that the process may open, where that is less."""
 HEAD_SECONDS = 10.0
-"""For a head to come, or the next one."""
+"""For the first head to come, or for one that has begun."""
+IDLE_SECONDS = 75
+"""For the next request: longer than balancers keep a connection, or theirs would meet its end."""
 GRACE_SECONDS = 5.0
 """Beyond the service's own deadline, which answers 504 where a whole head has come."""
 LINGER_SECONDS = 2.0
@@ -47,7 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._receiving = self._closing = False
         self._reading = _Clock(self.loop, transport.abort)
         self._writing = _Clock(self.loop, transport.abort)
-        self._await_head()
+        self._await_head(min(HEAD_SECONDS, self.seconds))
         if len(self.connections) > self.most:
             next(iter(self._idle)).transport.abort()
 
@@ -145,9 +147,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle.pop(self, None)
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
+    def _await_head(self, seconds: float = IDLE_SECONDS) -> None:
         self._idle[self] = None
-        self._start_reading(HEAD_SECONDS)
+        self._reading.start(seconds)
 
     def _start_reading(self, seconds: float) -> None:
         self._reading.start(min(seconds, self.seconds))

@@ -21,6 +21,11 @@ def _split(value: Any) -> Any:
     return [part for part in map(str.strip, value.split(",")) if part] if value else value
 
 
+def _prefix(value: Any) -> Any:
+    """`prod`, `/prod` and `/prod/` all mean `/prod`."""
+    return f"/{value.strip('/')}" if isinstance(value, str) and value.strip("/") else ""
+
+
 def _threads() -> int:
     """Share the CPUs with the other workers; uvicorn reads the same variable."""
     return max(1, usable_cpus() // int(os.environ.get("WEB_CONCURRENCY") or 1))
@@ -72,7 +77,9 @@ class Settings(BaseModel):
         Listed, Field(description="Origins whose pages may call, with commas; `*` for all.")
     ] = ()
     root_path: Annotated[
-        str, Field(description="Path prefix that a proxy or API stage strips, such as `/prod`.")
+        str,
+        BeforeValidator(_prefix),
+        Field(description="Path prefix that a proxy or API stage strips, such as `/prod`."),
     ] = ""
     log_format: Annotated[
         Literal["console", "json"],

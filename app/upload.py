@@ -1,5 +1,6 @@
 """Getting photos out of a request: a form's files, or the body itself; never more than may come."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,12 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from app.admission import Hold
-from app.errors import BodyTooLarge, NoImage, TooManyFiles
+from app.errors import BodyTooLarge, NoImage, TimedOut, TooManyFiles
 
 _NO_FILE = "The form has no file in its field `file`. Send the photo there."
 _NO_FILES = "The form has no files in its field `files`. Send the photos there."
 _CHARSET = re.compile(rb"(?i);\s*charset\s*=[^;]*")
 _FIELDS = 16  # of a form that are no files; none of them is read
+_PAUSE_SECONDS = 5.0
+_LEAST_RATE = 4000  # bytes a second; who sends more slowly, or pauses, keeps others out
 
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -58,12 +61,15 @@ async def read_photo(request: Request, max_body_bytes: int, hold: Hold) -> bytes
     Raises:
         BodyTooLarge: by what the client announces, or as soon as more has arrived.
         Overloaded: where all requests together hold too much.
+        TimedOut: where it comes too slowly.
+        TooManyFiles: where a form has several.
         NoImage: where a form has no file.
     """
     limited = _limited(request, max_body_bytes, hold)
     if not _is_form(request):
         return await limited.body()
-    async with _opened(limited, max_files=1) as form:
+    one = TooManyFiles("One photo is accepted at a time. Send several to /predict/batch.")
+    async with _opened(limited, 1, one) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise NoImage(_NO_FILE)
@@ -76,7 +82,7 @@ async def read_photos(
     """Read the photos of a batch, as (name, bytes), in the order in which they were sent.
 
     Raises:
-        BodyTooLarge, Overloaded, TooManyFiles
+        BodyTooLarge, Overloaded, TimedOut, TooManyFiles
         NoImage: where there is no form, or no file in its field `files`.
     """
     limited = _limited(request, max_body_bytes, hold)
@@ -96,7 +102,7 @@ def _is_form(request: Request) -> bool:
 
 @asynccontextmanager
 async def _opened(
-    request: Request, max_files: int, too_many: TooManyFiles | None = None
+    request: Request, max_files: int, too_many: TooManyFiles
 ) -> AsyncIterator[FormData]:
     """Parse the form; what goes to disk on the way is deleted at the end."""
     try:
@@ -104,7 +110,7 @@ async def _opened(
             yield form
     except HTTPException as error:
         # Starlette tells its limits apart by their words alone.
-        if too_many is not None and "Too many files" in error.detail:
+        if "Too many files" in error.detail:
             raise too_many from error
         raise
 
@@ -130,10 +136,22 @@ def _limited(request: Request, limit: int, hold: Hold) -> Request:
 
 
 def _counted(receive: Receive, limit: int, hold: Hold, too_large: BodyTooLarge) -> Receive:
+    started, held = asyncio.get_running_loop().time(), 0
+
     async def counted() -> Message:
-        message = await receive()
-        if (chunk := message.get("body")) and hold(len(chunk)) > limit:
-            raise too_large
+        nonlocal held
+        try:
+            async with asyncio.timeout_at(started + _PAUSE_SECONDS + held / _LEAST_RATE):
+                message = await receive()
+        except TimeoutError as error:
+            raise TimedOut(
+                f"The photo comes more slowly than {_LEAST_RATE / 1000:g} kB a second. Send a "
+                "smaller one, or from a better connection."
+            ) from error
+        if chunk := message.get("body"):
+            held = hold(len(chunk))
+            if held > limit:
+                raise too_large
         return message
 
     return counted

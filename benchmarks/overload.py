@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from statistics import quantiles
@@ -109,7 +110,12 @@ async def by_the_clock(port: int, asked: Asked, tally: Tally, per_second: float)
     under_way: set[asyncio.Task[None]] = set()
 
     async def one(number: int) -> None:
-        connection = idle.popleft() if idle else await Connection.to(port)
+        try:
+            connection = idle.popleft() if idle else await Connection.to(port)
+        except ConnectionError:
+            tally.sent += 1
+            tally.answers["lost"] += 1
+            return
         if await exchange(connection, asked[number % len(asked)], tally):
             idle.append(connection)
 
@@ -131,7 +137,10 @@ async def watch(server: Server, tally: Tally) -> None:
     for number in count():
         path = ("/health/live", "/metrics")[number % 2]
         started = time.perf_counter()  # before it connects: a new connection has to wait as well
-        right = (await ask(server.port, request(path))).status == 200
+        try:
+            right = (await asyncio.wait_for(ask(server.port, request(path)), 10)).status == 200
+        except (ConnectionError, TimeoutError):
+            right = False
         tally.answers["probes failed"] += not right
         tally.probes_ms.append((time.perf_counter() - started) * 1000)
         tally.memory_mb.append(sum(rss for _, rss in server.memory()))
@@ -147,6 +156,8 @@ async def measure(server: Server, asked: Asked, seconds: float, per_second: floa
     else:
         await at_once(server.port, asked, tally)
     watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
     return tally
 
 

@@ -102,7 +102,7 @@ function thumbnail({ file, answer, stop, item }) {
     const small = await draw({ file, answer }, 128).catch(() => null);
     const before = item.querySelector("canvas");
     if (small) before.replaceWith(small);
-    else before.remove();
+    else before?.remove();
   });
 }
 
@@ -125,6 +125,7 @@ async function picture(photo) {
   const { answer } = photo;
   const drawn = await draw(photo, LONGEST).catch(() => null);
   if (!photo.shown() || photo.answer !== answer) return; // it is drawn anew, as the answer says
+  if (!drawn) fit(photo);
   if (!drawn) return blank(photo, "This browser cannot show the file; the service looks at it all the same.");
   element("photo").replaceChildren(drawn);
   fit(photo);

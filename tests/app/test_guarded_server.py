@@ -40,6 +40,18 @@ def test_slow_senders_are_cut_off(log: Path, photo: bytes) -> None:
         assert received(head) == received(silent) == b""
 
 
+def test_who_sends_nothing_more_makes_place_for_others(log: Path, photo: bytes) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n\xff"
+    with ExitStack() as closing, running("app", log=log, SKYSPOTTER_QUEUE_LIMIT="0") as (url, _):
+        stalled = [closing.enter_context(connect(url)) for _ in range(8)]
+        for connection in stalled:
+            connection.sendall(head)
+        until(lambda: httpx.post(f"{url}/predict", content=photo).status_code == 503)
+        answers = {connection.recv(12) for connection in stalled}  # before the deadline of 30 s
+        assert answers == {b"HTTP/1.1 503", b"HTTP/1.1 504"}
+        assert httpx.post(f"{url}/predict", content=photo).status_code == 200
+
+
 def endlessly(connection: socket.socket) -> int:
     """Send headers until the other side closes; how many bytes went out."""
     sent = 0

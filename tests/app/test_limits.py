@@ -122,6 +122,12 @@ def test_a_batch_has_limits(client: TestClient, photo: bytes) -> None:
         check(small.post("/predict/batch", files=many[:2]), 413, "body_too_large")
 
 
+def test_several_photos_in_a_form_for_one(client: TestClient, photo: bytes) -> None:
+    answer = client.post("/predict", files=[("file", photo)] * 2)
+    check(answer, 413, "too_many_files")
+    assert "/predict/batch" in answer.json()["detail"]
+
+
 def test_the_model_card(client: TestClient, shipped: Predictor) -> None:
     card = client.get("/model").json()
     assert card["classes"] == list(shipped.card.classes)

@@ -218,10 +218,18 @@ def expect_number(page: Page, answer: dict[str, Any], name: str, row: int, colum
 
 def test_a_format_that_the_browser_cannot_show(open_page: Open) -> None:
     page = open_page()
-    choose(page, payload("photo.tiff", encoded(picture("Winged Drones", 5), "TIFF")))
-    expect(page.locator("#label")).to_have_text("Winged Drones")
+    upright = picture("Winged Drones", 5).resize((150, 300))
+    choose(
+        page,
+        payload("photo.tiff", lying(upright, "TIFF", 6)),
+        payload("b.png", encoded(upright, "PNG")),
+    )
+    expect(page.locator("#photos canvas")).to_have_count(1)  # of the second
     expect(page.locator("#caption")).to_contain_text("cannot show the file")
     expect(page.locator("#region")).to_be_visible()
+    box = page.locator("#frame").bounding_box()
+    assert box is not None
+    assert box["width"] / box["height"] == pytest.approx(0.5, rel=0.02)
     page.locator("#clear").click()
     choose(page, payload("notes.txt", b"no photo"))
     expect(page.locator("#sure")).to_contain_text("This file is no image")
