@@ -17,8 +17,7 @@ from uvicorn import Config
 from uvicorn.config import STARTUP_FAILURE
 
 from app import logs
-from app.protocol import IDLE_SECONDS
-from app.server import DrainingServer, Workers
+from app.server import IDLE_SECONDS, DrainingServer, Workers
 from app.spare import FOLDER
 from ml.cpus import usable_cpus
 

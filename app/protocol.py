@@ -16,6 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.request_id import HEADER
+from app.server import IDLE_SECONDS
 from app.settings import Settings
 
 MAX_HEAD_BYTES = 65_536
@@ -23,8 +24,6 @@ MAX_CONNECTIONS = 4096
 """Or half of the files that the process may open, where that is less."""
 HEAD_SECONDS = 10.0
 """For the first head to come, or for one that has begun."""
-IDLE_SECONDS = 75
-"""For the next request: longer than balancers keep a connection, or theirs would meet its end."""
 GRACE_SECONDS = 5.0
 """Beyond the service's own deadline, which answers 504 where a whole head has come."""
 LINGER_SECONDS = 2.0

@@ -15,6 +15,8 @@ from uvicorn.supervisors import multiprocess
 
 from app import logs
 
+IDLE_SECONDS = 75
+"""For a connection's next request: longer than balancers keep it, or theirs would meet its end."""
 NOTICE_SECONDS = 0.5
 """How long a server that is told to stop lets people in all the same: balancers learn it late."""
 
