@@ -91,13 +91,10 @@ def open_best(
         raise ModelError(f"{model} is an int8 model: name a float32 one, or allow int8.")
     beside = int8_beside(model)
     if precision == "int8":
-        int8 = ModelFile.read(beside)
-        _same(int8.card, card)
-        return opened(int8)
+        return opened(_stand_in(beside, card))
     if beside.is_file() and engine != "torch":
         try:
-            int8 = ModelFile.read(beside)
-            _same(int8.card, card)
+            int8 = _stand_in(beside, card)
             _cheap(int8.card)
             return opened(int8)
         except ModelError as error:
@@ -110,13 +107,15 @@ def int8_beside(model: Path) -> Path:
     return model.with_suffix(f".int8{model.suffix}")
 
 
-def _same(int8: Card, float32: Card) -> None:
-    """Make sure that an int8 file stands for the float32 one."""
+def _stand_in(path: Path, float32: Card) -> ModelFile:
+    """Read an int8 file, and make sure that it stands for the float32 one."""
+    int8 = ModelFile.read(path)
     same = {"classes", "preprocessing", "temperature", "threshold", "version"}
-    if int8.model_dump(include=same) != float32.model_dump(include=same):
+    if int8.card.model_dump(include=same) != float32.model_dump(include=same):
         raise ModelError(
             "The int8 file was made from another model, or before calibrating: export it again."
         )
+    return int8
 
 
 def _cheap(int8: Card) -> None:

@@ -101,7 +101,7 @@ function thumbnail({ file, answer, stop, item }) {
     if (stop.signal.aborted) return;
     const small = await draw({ file, answer }, 128).catch(() => null);
     const before = item.querySelector("canvas");
-    if (small) before.replaceWith(small);
+    if (small) before?.replaceWith(small);
     else before?.remove();
   });
 }
@@ -125,10 +125,9 @@ async function picture(photo) {
   const { answer } = photo;
   const drawn = await draw(photo, LONGEST).catch(() => null);
   if (!photo.shown() || photo.answer !== answer) return; // it is drawn anew, as the answer says
-  if (!drawn) fit(photo);
-  if (!drawn) return blank(photo, "This browser cannot show the file; the service looks at it all the same.");
-  element("photo").replaceChildren(drawn);
+  if (drawn) element("photo").replaceChildren(drawn);
   fit(photo);
+  if (!drawn) blank(photo, "This browser cannot show the file; the service looks at it all the same.");
 }
 
 // The frame has the shape of the upright photo: as the browser sees it, then as the service does.
