@@ -28,6 +28,11 @@ class Admission:
         self.held_bytes = 0
         self._most_bytes = max(BODIES * max_body_bytes, places * min(max_body_bytes, USUAL_BYTES))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is free."""
+        return self.inside >= self.places
+
     @contextmanager
     def enter(self) -> Iterator[Hold]:
         """Take a place for as long as the request is worked on.
@@ -35,15 +40,15 @@ class Admission:
         Raises:
             Overloaded: at once, where none is free.
         """
-        if self.inside >= self.places:
-            raise _overloaded()
+        if self.is_full:
+            raise overloaded()
         self.inside += 1
         held = 0
 
         def hold(count: int) -> int:
             nonlocal held
             if self.held_bytes + count > self._most_bytes:
-                raise _overloaded()
+                raise overloaded()
             self.held_bytes += count
             held += count
             return held
@@ -55,5 +60,6 @@ class Admission:
             self.held_bytes -= held
 
 
-def _overloaded() -> Overloaded:
+def overloaded() -> Overloaded:
+    """Make the error that is answered where there is no place."""
     return Overloaded("Too many photos are waiting. Try again after `Retry-After` seconds.")

@@ -32,6 +32,13 @@ class RequestError(SkyspotterError):
     headers: ClassVar[dict[str, str]] = {}
 
 
+class BadRequest(RequestError):
+    """What has come is no HTTP."""
+
+    status, code = 400, "bad_request"
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+
+
 class NoImage(RequestError):
     """There is no photo in the request."""
 

@@ -76,6 +76,11 @@ class Metrics:
         self._requests.labels(route, str(status), code).inc()
         self._request_seconds.labels(route).observe(seconds)
 
+    def refusals(self, route: str, count: int) -> None:
+        """Count requests that were refused before the app saw them; they took no time."""
+        self.refused.inc(count)
+        self._requests.labels(route, "503", "overloaded").inc(count)
+
     def read(self, seconds: float) -> None:
         """Count the time in which a body came in."""
         self._stages["read"].observe(seconds)

@@ -5,17 +5,19 @@ not read, and collects headers without end. Here a connection is closed whose re
 in whole in time, or whose answer does not go out, and there is a bounded number of them.
 """
 
-import json
 import resource
-import uuid
-from asyncio import AbstractEventLoop, TimerHandle, Transport
+from asyncio import AbstractEventLoop, Event, TimerHandle, Transport
 from collections.abc import Callable
+from math import inf
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.request_id import HEADER
+from app.door import DOOR, answer_bytes
+from app.errors import BadRequest
+from app.request_id import HEADER, settled
 from app.server import IDLE_SECONDS
 from app.settings import Settings
 
@@ -30,6 +32,10 @@ LINGER_SECONDS = 2.0
 """For the rest of a body that nobody wants any more."""
 GOODBYE_SECONDS = 0.5
 """For a request that may be on its way when the service stops."""
+
+_ID = HEADER.lower().encode()
+_ANSWERED: Any = SimpleNamespace(response_complete=True, message_event=Event())
+"""In the place of a request that is answered already: of its body nothing is kept."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -67,17 +73,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the shape that all errors have."""
-        own_id = uuid.uuid4().hex
-        detail = f"{msg.rstrip('.')}. Send it with an ordinary client."
-        body = json.dumps({"detail": detail, "code": "bad_request", "request_id": own_id})
-        lines = [
-            "HTTP/1.1 400 Bad Request",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            f"{HEADER}: {own_id}",
-            "Connection: close",
-        ]
-        self.transport.write("\r\n".join([*lines, "", body]).encode())
+        error = BadRequest(f"{msg.rstrip('.')}. Send it with an ordinary client.")
+        self.transport.write(answer_bytes(error, settled("")))
         self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -95,6 +92,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._idle.pop(self, None)
         self._receiving = True
+        if self._must_be_refused():
+            return self._refuse()
         self._start_reading(self.seconds)
         super().on_headers_complete()
         self.cycle.transport = cast(Transport, _Lingering(self.transport, self._close))
@@ -141,10 +140,34 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
-        self._reading.stop()
-        self._writing.stop()
+        self._reading.end()
+        self._writing.end()
         self._idle.pop(self, None)
         super().connection_lost(exc)
+
+    def _must_be_refused(self) -> bool:
+        """Whether there is no place for a photo, and the app is not needed to say so.
+
+        It is for what waits behind another request, asks before it sends, or comes from a page;
+        and for all while the service stops, and says so.
+        """
+        door = self.app_state.get(DOOR)
+        if door is None or not door.shut or self.parser.get_method() != b"POST":
+            return False
+        busy = self.cycle is not None and not self.cycle.response_complete
+        stops = (b"connection", b"close") in self.server_state.default_headers
+        asks = any(name in (b"origin", b"expect") for name, _ in self.headers)
+        return not (busy or stops or asks)
+
+    def _refuse(self) -> None:
+        given_id = next((value for name, value in self.headers if name == _ID), b"")
+        path = httptools.parse_url(self.url).path
+        answer = self.app_state[DOOR].refuse(path, given_id.decode("latin-1"))
+        self.transport.write(answer)
+        self.cycle = _ANSWERED
+        if self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive():
+            self._closing = True
+        self._start_reading(LINGER_SECONDS)
 
     def _await_head(self, seconds: float = IDLE_SECONDS) -> None:
         self._idle[self] = None
@@ -174,20 +197,41 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class _Clock:
-    """Rings unless it is stopped in time."""
+    """Rings unless it is stopped in time.
+
+    Started for each part of each request, it mostly moves its hand alone: a timer that goes off
+    too early is set anew then, and only one that would go off too late at once.
+    """
 
     def __init__(self, loop: AbstractEventLoop, ring: Callable[[], None]) -> None:
         self._loop, self._ring = loop, ring
         self._timer: TimerHandle | None = None
+        self._deadline = self._due = inf  # when to ring, and when the timer goes off
 
     def start(self, seconds: float) -> None:
-        self.stop()
-        self._timer = self._loop.call_later(seconds, self._ring)
+        self._deadline = self._loop.time() + seconds
+        if self._deadline < self._due:
+            self._set()
 
     def stop(self) -> None:
+        self._deadline = inf
+
+    def end(self) -> None:
+        """Stop, and let go of whom it would ring for."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+
+    def _set(self) -> None:
+        self.end()
+        self._due = self._deadline
+        self._timer = self._loop.call_at(self._due, self._look)
+
+    def _look(self) -> None:
+        self._due = inf
+        if self._deadline <= self._loop.time():
+            self._ring()
+        elif self._deadline < inf:
+            self._set()
 
 
 class _Lingering:

@@ -16,6 +16,11 @@ def request_id(scope: Scope) -> str:
     return str(scope.setdefault("state", {}).get("request_id", ""))
 
 
+def settled(given: str) -> str:
+    """Return the caller's own id where it can be taken, else a new one."""
+    return given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
+
+
 class RequestId:
     """Middleware that settles the id and writes it into the response."""
 
@@ -27,7 +32,7 @@ class RequestId:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         given = Headers(scope=scope).get(HEADER, "")
-        own_id = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
+        own_id = settled(given)
         scope.setdefault("state", {})["request_id"] = own_id
 
         async def send_with_id(message: Message) -> None:

@@ -142,7 +142,11 @@ class Served(nn.Module):
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """RGB bytes, uint8 (N, H, W, 3), to the network's input, float32 (N, 3, H, W)."""
-    mean = torch.tensor(MEAN, device=pixels.device) * 255
-    deviation = torch.tensor(DEVIATION, device=pixels.device) * 255
-    return ((pixels.float() - mean) / deviation).permute(0, 3, 1, 2)
+    """RGB bytes, uint8 (N, H, W, 3), to the network's input, float32 (N, 3, H, W).
+
+    Channels come first before anything is computed: ONNX Runtime takes twenty times as long to
+    subtract three values that lie side by side, a quarter of all that an int8 model takes.
+    """
+    mean = torch.tensor(MEAN, device=pixels.device)[:, None, None] * 255  # (3, 1, 1)
+    deviation = torch.tensor(DEVIATION, device=pixels.device)[:, None, None] * 255
+    return (pixels.permute(0, 3, 1, 2).float() - mean) / deviation
