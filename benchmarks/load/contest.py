@@ -80,13 +80,15 @@ class Contestant:
 
 
 def contestants() -> list[Contestant]:
-    """Ours by form and by body, and the peers by form."""
-    ours = [sys.executable, "-m", "app", "--port", "{port}"]
+    """Ours by form and by body, with a worker a core as the peers have, and as it is by default."""
+    default = [sys.executable, "-m", "app", "--port", "{port}"]
+    ours = [*default, "--workers", "{workers}"]
     uvicorn = [str(PEERS / "uvicorn"), "--port", "{port}", "--workers", "{workers}"]
     uvicorn += ["--no-access-log", "--log-level", "warning"]
     bento = [str(PEERS / "bentoml"), "serve", "benchmarks.peers.bento:Classifier"]
     return [
         Contestant("skyspotter", ours),
+        Contestant("skyspotter, one process", default),
         Contestant("skyspotter, bare body", ours, form=False),
         Contestant("fastapi", [*uvicorn, "benchmarks.peers.plain_fastapi:app"]),
         Contestant("litserve", [str(PEERS / "python"), "-m", "benchmarks.peers.lit", "{port}"]),

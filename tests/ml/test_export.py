@@ -53,7 +53,7 @@ def test_pixels_are_normalised_channel_by_channel(exported: Path) -> None:
     for model in (exported / "model.onnx", SHIPPED_MODEL, SHIPPED_MODEL.with_suffix(".int8.onnx")):
         nodes = onnx.load_model(model).graph.node
         takers = {node.op_type for node in nodes if "image" in node.input}
-        assert takers == {"Shape", "Transpose"}
+        assert takers - {"Shape"} == {"Transpose"}
 
 
 def test_the_card_travels_with_it(exported: Path) -> None:
