@@ -68,12 +68,14 @@ class Docker:
         sizes = [int(layer.split()[0]) for layer in layers]
         return sum(sizes), sum(sizes[ours + 1 :])
 
-    def start(self, target: str, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    def start(
+        self, target: str, variables: dict[str, str], *arguments: str
+    ) -> subprocess.Popen[bytes]:
         """Start an image without privileges and with nothing to write to but /tmp."""
         options = ["--rm", f"--name={TAG}", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"]
         options += ["--security-opt=no-new-privileges", "--network=host"]
         options += [f"--env={name}={value}" for name, value in variables.items()]
-        return subprocess.Popen(["docker", "run", *options, f"{TAG}:{target}"])
+        return subprocess.Popen(["docker", "run", *options, f"{TAG}:{target}", *arguments])
 
     def check_health(self, port: int) -> None:
         """Run the image's own health check in the running service."""
@@ -128,10 +130,12 @@ class Buildah:
         """Bytes, uncompressed, of the built image and of its base."""
         return disk_usage(self._mount(f"{TAG}:{target}")), disk_usage(self._mount(self.base))
 
-    def start(self, target: str, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    def start(
+        self, target: str, variables: dict[str, str], *arguments: str
+    ) -> subprocess.Popen[bytes]:
         """Start an image without privileges and with nothing to write to but /tmp."""
         config = self._config(target)
-        command = [*(config.get("Entrypoint") or ()), *config["Cmd"]]
+        command = [*(config.get("Entrypoint") or ()), *(arguments or config["Cmd"])]
         return subprocess.Popen(self._inside(target, variables, command))
 
     def check_health(self, port: int) -> None:
