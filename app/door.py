@@ -18,7 +18,7 @@ from app.security import HEADERS
 
 DOOR = "door"
 """By this name the app's state, which a server sees, holds its `Door`."""
-_ROUTES = {b"/predict": "/predict", b"/predict/batch": "/predict/batch"}
+_ROUTES = (b"/predict", b"/predict/batch")
 _ANY_ID = "0" * 32
 _TELL_SECONDS = 1.0
 
@@ -28,8 +28,9 @@ log = logging.getLogger("skyspotter")
 class Door:
     """Shut while no place is free; a server that can look at a request's head may refuse it."""
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics, root_path: str = "") -> None:
         self._admission, self._metrics = admission, metrics
+        self._root_path = root_path.encode()
         self._refused: Counter[bytes] = Counter()  # by path, since numbers and log were told
         self._answer = answer_bytes(overloaded(), _ANY_ID)
 
@@ -37,6 +38,10 @@ class Door:
     def shut(self) -> bool:
         """Whether a photo that came now would be refused."""
         return self._admission.is_full
+
+    def leads_to(self, path: bytes) -> bool:
+        """Whether it is the way to a route that takes photos."""
+        return path.removeprefix(self._root_path) in _ROUTES
 
     def refuse(self, path: bytes, given_id: str) -> bytes:
         """Return a refusal as HTTP/1.1, and count it; `given_id` is the caller's own, or empty.
@@ -46,7 +51,7 @@ class Door:
         """
         if not self._refused:
             asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell)
-        self._refused[path if path in _ROUTES else b""] += 1
+        self._refused[path.removeprefix(self._root_path)] += 1
         own_id = settled(given_id)
         if len(own_id) != len(_ANY_ID):
             return answer_bytes(overloaded(), own_id)
@@ -55,7 +60,7 @@ class Door:
     def _tell(self) -> None:
         refused, self._refused = self._refused, Counter()
         for path, count in refused.items():
-            self._metrics.refusals(_ROUTES.get(path, "other"), count)
+            self._metrics.refusals(path.decode(), count)
         facts = {"code": Overloaded.code, "requests": refused.total()}
         log.warning("refused at the door", extra={"facts": facts})
 

@@ -38,7 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         loading = asyncio.create_task(asyncio.to_thread(_load, service.inference))
         if multiprocessing.parent_process():  # one of several workers: the others answer meanwhile
             await loading
-        yield {DOOR: Door(service.admission, service.metrics)}
+        yield {DOOR: Door(service.admission, service.metrics, settings.root_path)}
         await loading
 
     app = FastAPI(

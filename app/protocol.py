@@ -22,6 +22,8 @@ from app.server import IDLE_SECONDS
 from app.settings import Settings
 
 MAX_HEAD_BYTES = 65_536
+MAX_PIPELINED = 100
+"""Requests that wait behind another on their connection; no usual client sends a second."""
 MAX_CONNECTIONS = 4096
 """Or half of the files that the process may open, where that is less."""
 HEAD_SECONDS = 10.0
@@ -62,20 +64,22 @@ class BoundedProtocol(HttpToolsProtocol):
         """Count what a head takes, and trailers; the body between them is the app's to limit."""
         self._head_bytes += len(data)
         self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-        except httptools.HttpParserUpgrade as upgrade:
-            self._stay(data[upgrade.args[0] :])
-        if self._head_bytes > MAX_HEAD_BYTES:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                data = b""
+            except httptools.HttpParserError:
+                return self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_offer(data[upgrade.args[0] :])
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.pipeline) > MAX_PIPELINED:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the shape that all errors have."""
         error = BadRequest(f"{msg.rstrip('.')}. Send it with an ordinary client.")
         self.transport.write(answer_bytes(error, settled("")))
-        self.transport.close()
+        self._hang_up()
 
     def on_message_begin(self) -> None:
         """A request begins: its head, and the clock."""
@@ -111,13 +115,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._receiving = False
         self._reading.stop()
         if self._closing:
-            self.transport.close()
+            self._hang_up()
         elif self.cycle.response_complete:
             self._await_head()
 
     def on_response_complete(self) -> None:
         """The whole answer is on its way. Another request may be there already."""
         super().on_response_complete()
+        self._unset_keepalive_if_required()  # ours is as long, and lets go of who has gone
         if self.cycle.response_complete and not self._receiving:
             self._await_head()
 
@@ -148,16 +153,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def _must_be_refused(self) -> bool:
         """Whether there is no place for a photo, and the app is not needed to say so.
 
-        It is for what waits behind another request, asks before it sends, or comes from a page;
-        and for all while the service stops, and says so.
+        It is for what waits behind another request, does not read its answers, asks before it
+        sends, or comes from a page; and for all while the service stops, and says so.
         """
         door = self.app_state.get(DOOR)
         if door is None or not door.shut or self.parser.get_method() != b"POST":
             return False
         busy = self.cycle is not None and not self.cycle.response_complete
-        stops = (b"connection", b"close") in self.server_state.default_headers
         asks = any(name in (b"origin", b"expect") for name, _ in self.headers)
-        return not (busy or stops or asks)
+        if busy or asks or self.flow.write_paused or self._stops:
+            return False
+        return bool(door.leads_to(httptools.parse_url(self.url).path))
 
     def _refuse(self) -> None:
         given_id = next((value for name, value in self.headers if name == _ID), b"")
@@ -167,25 +173,30 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle = _ANSWERED
         if self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive():
             self._closing = True
-        self._start_reading(LINGER_SECONDS)
+        self._start_reading(LINGER_SECONDS if self._closing else self.seconds)
+
+    @property
+    def _stops(self) -> bool:
+        return (b"connection", b"close") in self.server_state.default_headers
 
     def _await_head(self, seconds: float = IDLE_SECONDS) -> None:
         self._idle[self] = None
-        self._reading.start(seconds)
+        self._reading.start(GOODBYE_SECONDS if self._stops else seconds)
 
     def _start_reading(self, seconds: float) -> None:
         self._reading.start(min(seconds, self.seconds))
 
-    def _stay(self, rest: bytes) -> None:
-        """Take a request that offers another protocol (h2c, websocket) for one that does not.
+    def _without_offer(self, rest: bytes) -> bytes:
+        """Begin anew with a request that offers another protocol (h2c, websocket), offer left out.
 
         The parser would leave its body to that protocol. curl and Java offer h2c by themselves.
         """
         head, self._offered = self._offered, b""
-        if head:
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            self.data_received(head + rest)
+        if not head:
+            return b""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return head + rest
 
     def _close(self) -> None:
         """Close once the request has come in: a reset would take the answer with it."""
@@ -193,7 +204,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._closing = True
             self._start_reading(LINGER_SECONDS)
         else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close, once the end of the answer is out; nobody is waited for as long as he likes."""
+        if not self.transport.is_closing():
             self.transport.close()
+            self._await_head(self.seconds)
 
 
 class _Clock:

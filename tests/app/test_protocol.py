@@ -1,11 +1,14 @@
 """Connections: how many, how slow, what they offer, what of them is refused early."""
 
+import gc
 import json
 import resource
 import socket
+import struct
 import time
 from contextlib import ExitStack
 from http.client import HTTPResponse
+from typing import Any
 
 import httpx
 import pytest
@@ -92,6 +95,44 @@ def test_a_request_that_offers_another_protocol_keeps_its_body(photo: bytes, pro
                 assert answered(connection) == 200
                 connection.sendall(post(photo))  # and goes on
                 assert answered(connection) == 200
+
+
+def test_many_offers_at_once_are_not_taken_up_one_within_the_other() -> None:
+    offer = b"GET /health/live HTTP/1.1\r\nUpgrade:a\r\nConnection:upgrade\r\n\r\n"
+    with listening() as (address, _, _), connect(address) as connection:
+        connection.sendall(offer * 60)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < 60:
+            answers += connection.recv(65_536)
+        connection.sendall(offer * 2000)  # more than wait behind one another
+        assert received(connection).count(b"HTTP/1.1 200") < 2000
+        assert httpx.get(f"{address}/health/live").status_code == 200
+
+
+def test_nothing_is_kept_of_connections_that_were_reset() -> None:
+    at_once = struct.pack("ii", 1, 0)
+    with listening() as (address, _, server):
+        for _ in range(20):
+            with connect(address) as connection:
+                connection.sendall(GET)
+                assert answered(connection) == 200
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        until(lambda: not server.server_state.connections)
+        gc.collect()
+        assert not [one for one in gc.get_objects() if type(one) is BoundedProtocol]
+
+
+def test_a_body_that_ends_late_does_not_hold_up_the_end() -> None:
+    with listening() as (address, _, server), connect(address) as connection:
+        connection.sendall(post(b"", length=99_000_000))
+        assert connection.recv(12) == b"HTTP/1.1 413"
+        kept: Any = next(iter(server.server_state.connections))
+        server.server_state.default_headers.append((b"connection", b"close"))  # as it stops
+        kept.shutdown()
+        kept.on_message_complete()
+        started = time.monotonic()
+        received(connection)
+        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("chunked", [False, True])
