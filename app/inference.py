@@ -12,7 +12,7 @@ from app.errors import NotReady
 from app.metrics import Metrics
 from app.schemas import EvidenceGrid, EvidenceKind, Health, Model, ModelCard, evidence_of
 from app.settings import Settings
-from app.spare import Spare
+from app.spare import Spare, look
 from ml.card import Card
 from ml.errors import ModelError
 from ml.predictor import Prediction, Predictor
@@ -130,8 +130,9 @@ class Inference:
     def _try(self, spare: Path | None = None) -> None:
         try:
             if spare is None:
+                seen = look(self._settings.model)
                 self._take_up(self._settings)
-                self._spare.keep(self._settings.model)
+                self._spare.keep(self._settings.model, seen)
             else:
                 self._serve(self._settings.model_copy(update={"model": spare}))
         except Exception as error:  # whatever it is, probes must be told

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ml.errors import ScoringError
 from ml.metadata import ModelFile
-from ml.sources import Named, absolute, names
+from ml.sources import Named, absolute, names, one_name
 
 PART = 256
 """Photos in a part: what a job that is killed loses at most, for each part in work."""
@@ -217,6 +217,6 @@ def _once(found: Iterable[Named]) -> Iterator[Named]:
     """Leave out what several sources name; only this has all names in memory."""
     seen: set[str] = set()
     for name, fault in found:
-        if name not in seen:
-            seen.add(name)
+        if (one := one_name(name)) not in seen:
+            seen.add(one)
             yield name, fault

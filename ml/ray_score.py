@@ -21,7 +21,8 @@ from ml.cpus import usable_cpus
 from ml.errors import ModelError, ScoringError
 from ml.job import Photo
 from ml.predictor import Predictor
-from ml.score import Backend, Chosen, Reader, Scored, scored, table
+from ml.reader import Reader
+from ml.score import Backend, Chosen, Scored, scored, table
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing is sent home
 

@@ -1,34 +1,28 @@
 """Scoring photos by the million into one Parquet file, here or on a Ray cluster."""
 
-import errno
 import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from itertools import chain, groupby
 from math import inf
 from pathlib import Path
-from platform import node
-from threading import Lock
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from rich.console import Console
 
 from ml.cpus import in_threads, usable_cpus
-from ml.errors import ImageError, ScoringError, sentence
+from ml.errors import ImageError, sentence
 from ml.job import Job, Photo, columns
 from ml.metadata import ModelFile
 from ml.opening import PrecisionChoice, open_best
 from ml.predictor import Predictor
 from ml.progress import PhotosBar
-from ml.sources import GONE, fetch, lasts, place
+from ml.reader import Reader
 
 _READERS = 8  # photos fetched at a time, per CPU: while some come, others are worked on
-_WITNESSES = 8  # photos that could be read, to be tried again when another cannot
-_PAUSES = (0.5, 2.0, 8.0)  # seconds before each further try to read a photo
 _LINE_SECONDS = 30.0  # from one line of progress to the next, where no terminal shows a bar
 
 
@@ -128,7 +122,7 @@ def here(chosen: Chosen, parts: Iterable[list[Photo]]) -> Iterator[Scored]:
 
 
 def scored(
-    predictor: Predictor, photos: Iterable[Photo], cpus: int, reader: "Reader"
+    predictor: Predictor, photos: Iterable[Photo], cpus: int, reader: Reader
 ) -> Iterator[tuple[int, Row]]:
     """Answer for each photo in turn: its part, and its row of the result.
 
@@ -156,68 +150,6 @@ def scored(
         return photo.part, row | {name: getattr(answer, name) for name in names}
 
     return in_threads(answer, in_threads(fetched, photos, cpus * _READERS), cpus)
-
-
-class Reader:
-    """What reads photos, from many threads at a time, and tells a bad one from a store at fault."""
-
-    def __init__(self) -> None:
-        """Begin without a photo that could be read."""
-        self._judging = Lock()  # or one thread would see none while another tries the last
-        self._witnesses: deque[str] = deque(maxlen=_WITNESSES)
-
-    def read(self, name: str) -> bytes:
-        """Read a photo; where that fails, and may pass, try again a few times.
-
-        Raises:
-            ImageError, OSError: what the photo itself is to blame for, as others can be read.
-            ScoringError: what a store, a network or a disk is. No photo is written off for them.
-        """
-        for pause in (*_PAUSES, None):
-            try:
-                data = fetch(name)
-            except Exception as error:  # file systems of fsspec raise what they like
-                if lasts(error, name):
-                    raise
-                if pause is None:
-                    raise self._verdict(name, error) from error
-                sleep(pause)
-            else:
-                self._witnesses.append(name)
-                return data
-        raise AssertionError
-
-    def _verdict(self, name: str, error: Exception) -> OSError | ScoringError:
-        """Blame the photo where another of the same store can be read at this very time."""
-        reason = str(error) or type(error).__name__
-        if isinstance(error, GONE):
-            reason += ". Its folder is gone or empty, as where a disk is not mounted"
-        else:
-            with self._judging:
-                photo_alone = self._others_can_be_read(name, error)
-            if photo_alone:
-                return error if isinstance(error, OSError) else OSError(reason)
-        return ScoringError(
-            f"{name} cannot be read on {node()}: {reason}. Run the same command again to go on."
-        )
-
-    def _others_can_be_read(self, name: str, error: Exception) -> bool:
-        """Try those that could be read before, the latest first."""
-        for _ in range(_WITNESSES):
-            try:
-                other = self._witnesses.pop()
-                if place(other) != place(name):
-                    continue
-                fetch(other)
-            except IndexError:  # none is left
-                return False
-            except Exception:  # that one cannot be read any more
-                continue
-            # A dead disk still hands out what memory keeps of it: there, each counts only once.
-            if getattr(error, "errno", None) != errno.EIO:
-                self._witnesses.append(other)
-            return True
-        return False
 
 
 def table(predictor: Predictor, rows: Iterable[Row]) -> pa.Table:

@@ -9,7 +9,9 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
+from itertools import islice
 from math import inf
 from pathlib import Path
 
@@ -28,6 +30,11 @@ GONE = (FileNotFoundError, NotADirectoryError)
 
 _CHUNK = 1 << 20  # most photos come with the first one; a film is refused by it
 _PATTERN = re.compile(r"[*?\[]")
+
+
+def one_name(name: str) -> str:
+    """Return the name that all of a file's names have in common: its path, where it has one."""
+    return _path(name) or name
 
 
 def absolute(source: str) -> str:
@@ -92,6 +99,16 @@ def place(name: str) -> str | int:
     if path is None:
         return _base(name)
     return os.stat(os.path.dirname(path)).st_dev
+
+
+def beside(name: str, most: int) -> list[str]:
+    """Some files in a photo's folder, as far as it can be listed; none of a store's."""
+    path, found = _path(name), list[str]()
+    if path is not None:
+        with suppress(OSError), os.scandir(os.path.dirname(path)) as inside:
+            files = (entry.path for entry in inside if entry.is_file() and entry.path != path)
+            found += islice(files, most)
+    return found
 
 
 def _holds_something(folder: str) -> bool:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.spare import FOLDER, Spare
+from app.spare import FOLDER, Spare, look
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_last_one_is_kept_with_what_lies_beside_it(model: Path, shared: Path) -> None:
     spare = Spare(model)
     assert spare.model() is None
-    spare.keep(model)
+    spare.keep(model, look(model))
     kept = spare.model()
     assert kept == shared / "bird.onnx"
     assert {file.name: file.read_text() for file in shared.iterdir()} == {
@@ -34,15 +34,28 @@ def test_the_last_one_is_kept_with_what_lies_beside_it(model: Path, shared: Path
     }
     model.write_text("second")
     model.with_suffix(".int8.onnx").unlink()
-    spare.keep(model)
+    spare.keep(model, look(model))
     assert [file.read_text() for file in shared.iterdir()] == ["second"]
     assert Spare(model).model() == kept  # of a worker that starts later
+
+
+def test_what_was_not_looked_at_is_not_kept(
+    model: Path, shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file may be written over after it was opened and found sound."""
+    spare, seen = Spare(model), look(model)
+    spare.keep(model, seen)
+    model.write_text("something else")
+    with caplog.at_level(logging.WARNING, "skyspotter"):
+        spare.keep(model, seen)
+    assert "has changed meanwhile" in caplog.text
+    assert (shared / "bird.onnx").read_text() == "first bird.onnx"
 
 
 def test_one_process_alone_keeps_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
     spare = Spare(model)
-    spare.keep(model)
+    spare.keep(model, look(model))
     assert spare.model() is None
 
 
@@ -52,7 +65,7 @@ def test_what_cannot_be_copied_is_told_and_harms_nobody(
     spare = Spare(model)
     (shared / "bird.onnx").mkdir()
     with caplog.at_level(logging.WARNING, "skyspotter"):
-        spare.keep(model)
+        spare.keep(model, look(model))
     assert "no copy of the model is kept" in caplog.text
     assert spare.model() is None
     assert {file.name for file in shared.iterdir()} == {"bird.onnx", "bird.int8.onnx"}

@@ -1,4 +1,3 @@
-import errno
 import os
 import re
 import signal
@@ -19,8 +18,7 @@ from rich.console import Console
 from ml.errors import ModelError, ScoringError
 from ml.job import Job
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.score import Chosen, Reader, _Bar, choose, here, score
-from ml.sources import fetch
+from ml.score import Chosen, _Bar, choose, here, score
 from tests.ml.colours import CARD, CLASSES, write_colours
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,134 +102,9 @@ def answers(source: Path, model: Path) -> list[dict[str, object]]:
     return rows
 
 
-DENIED = OSError("AWS Error ACCESS_DENIED: the token has expired")  # as Arrow says it
-PASSING = [DENIED, TimeoutError("timed out"), OSError(errno.EIO, "I/O error"), RuntimeError("?")]
-
-
-@pytest.mark.parametrize("fault", PASSING, ids=repr)
-def test_a_fault_that_passes_costs_no_photo(
-    one: Path, model: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    faults = [fault, fault]
-    monkeypatch.setattr("ml.score.sleep", lambda _: None)
-
-    def at_last(name: str) -> bytes:
-        fail(faults)
-        return fetch(name)
-
-    monkeypatch.setattr("ml.score.fetch", at_last)
-    (row,) = answers(one, model)
-    assert (row["label"], row["error"]) == ("red", None)
-
-
-@pytest.mark.parametrize("fault", PASSING, ids=repr)
-def test_a_fault_that_stays_ends_the_run_and_costs_no_photo(
-    one: Path, model: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-    with monkeypatch.context() as broken:
-        broken.setattr("ml.score.sleep", pauses.append)
-        broken.setattr("ml.score.fetch", lambda _: fail([fault]))
-        with pytest.raises(
-            ScoringError, match=r"00000\.jpg cannot be read on .+: .+ again to go on"
-        ):
-            answers(one, model)
-    assert pauses == sorted(pauses)
-    assert len(pauses) == 3
-    (row,) = answers(one, model)
-    assert (row["label"], row["error"]) == ("red", None)
-
-
-@pytest.mark.parametrize("fault", PASSING, ids=repr)
-def test_a_fault_that_stays_is_a_row_where_others_can_be_read(
-    model: Path, fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def bad(name: str) -> bytes:
-        fail([fault] if name.endswith("00001.jpg") else [])
-        return fetch(name)
-
-    monkeypatch.setattr("ml.score.sleep", lambda _: time.sleep(0.1))  # the others are read by then
-    monkeypatch.setattr("ml.score.fetch", bad)
-    rows = answers(many(tmp_path / "photos", 4), model)
-    assert [row["label"] is None for row in rows] == [False, True, False, False]
-    assert str(rows[1]["error"]).startswith("The file cannot be read: ")
-    assert fault.args[-1] in str(rows[1]["error"])
-
-
-@pytest.mark.parametrize("scheme", ["", "file://"])
-@pytest.mark.parametrize("left", ["an empty folder", "nothing", "another file"])
-def test_a_disk_that_is_gone_ends_the_run_and_costs_no_photo(
-    one: Path, model: Path, scheme: str, left: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sources, output, away = [f"{scheme}{one}"], one.parent / "out.parquet", one.with_name("away")
-
-    def lost(chosen: Chosen, parts: Any) -> Any:
-        one.rename(away)
-        if left == "an empty folder":
-            one.mkdir()
-        if left == "another file":
-            one.touch()
-        yield from here(chosen, parts)
-
-    monkeypatch.setattr("ml.score.sleep", lambda _: None)
-    with pytest.raises(ScoringError, match="as where a disk is not mounted"):
-        score(sources, output, choose(model), QUIET, lost)
-    if one.is_dir():
-        one.rmdir()
-    one.unlink(missing_ok=True)
-    away.rename(one)
-    score(sources, output, choose(model), QUIET, here)
-    assert pq.read_table(output)["label"].to_pylist() == ["red"]
-
-
-def test_a_dead_disk_is_not_taken_for_bad_photos(
-    one: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What memory still has of it can be read for ever."""
-    reader, good = Reader(), str(one / "00000.jpg")
-    reader.read(good)
-
-    def dead(name: str) -> bytes:
-        fail([] if name == good else [OSError(errno.EIO, "I/O error")])
-        return fetch(name)
-
-    monkeypatch.setattr("ml.score.sleep", lambda _: None)
-    monkeypatch.setattr("ml.score.fetch", dead)
-    with pytest.raises(OSError, match="I/O error"):
-        reader.read(str(one / "1.jpg"))
-    with pytest.raises(ScoringError):
-        reader.read(str(one / "2.jpg"))
-
-
-def test_one_store_is_no_witness_for_another(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = Reader()
-    reader.read(str(one / "00000.jpg"))
-    monkeypatch.setattr("ml.score.sleep", lambda _: None)
-    bad = "s3://bucket/bad.jpg"
-    monkeypatch.setattr("ml.score.fetch", lambda name: fail([DENIED] if name == bad else []))
-    reader.read("s3://another/photo.jpg")
-    with pytest.raises(ScoringError, match="expired"):
-        reader.read(bad)
-    reader.read("s3://bucket/photo.jpg")
-    for _ in range(20):  # as of keys that nobody may read
-        with pytest.raises(OSError, match="expired"):
-            reader.read(bad)
-
-
 def fail(faults: list[Any]) -> None:
     if faults:
         raise faults.pop()
-
-
-@pytest.mark.parametrize("number", ["ENOENT", "EISDIR", "ENOTDIR", "ELOOP", "EACCES", "EPERM"])
-def test_what_is_wrong_with_a_file_itself_is_its_row(
-    one: Path, model: Path, number: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code = getattr(errno, number)
-    fault = OSError(code, os.strerror(code), "photo.jpg")
-    monkeypatch.setattr("ml.score.fetch", lambda _: fail([fault]))
-    (row,) = answers(one, model)
-    assert row["error"] == f"The file cannot be read: {os.strerror(code)}."
 
 
 def test_the_output_may_lie_among_the_photos(one: Path, model: Path) -> None:
@@ -240,7 +113,7 @@ def test_the_output_may_lie_among_the_photos(one: Path, model: Path) -> None:
     for _ in range(2):
         score([str(one), f"file://{one}", str(link)], output, choose(model), QUIET, here)
         names = pq.read_table(output)["path"].to_pylist()
-        assert names == [f"{one}/00000.jpg", f"file://{one}/00000.jpg", f"{link}/00000.jpg"]
+        assert names == [f"{one}/00000.jpg", f"{link}/00000.jpg"]
         output.unlink()
     (one / "00000.jpg").unlink()
     with pytest.raises(ScoringError, match="no photo"):
