@@ -4,7 +4,8 @@
     python -m ml train FOLDER
 
 scikit-learn brings them (Alpaydin & Kaynak 1998, https://doi.org/10.24432/C50P49): 8 x 8 levels
-of grey each. Here the later digits are rarer, from 178 down to 35, and sides run from 40 to 480 pixels.
+of grey each. Here the later digits are rarer, from 178 down to 35, and sides run from 40 to 480
+pixels.
 """
 
 import random
