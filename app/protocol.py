@@ -46,7 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
     seconds = Settings.from_environment().timeout_seconds + GRACE_SECONDS
     most = min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
     _idle: ClassVar[dict["BoundedProtocol", None]] = {}
-    """Those that no request is worked on for, longest first."""
+    """Those that no request is worked on for, longest first: they may go where all is full."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Start the clock: who connects must send something. Where all is full, one must go."""
@@ -72,7 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 return self.send_400_response("Invalid HTTP request received.")
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_offer(data[upgrade.args[0] :])
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.pipeline) > MAX_PIPELINED:
+        if self._head_bytes > MAX_HEAD_BYTES:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
@@ -94,6 +94,8 @@ class BoundedProtocol(HttpToolsProtocol):
             line = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
             self._offered = b"%b %b HTTP/%b\r\n%b\r\n" % (*line, b"".join(fields))
             return
+        if len(self.pipeline) > MAX_PIPELINED:
+            return self.transport.abort()
         self._idle.pop(self, None)
         self._receiving = True
         if self._must_be_refused():
@@ -123,7 +125,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """The whole answer is on its way. Another request may be there already."""
         super().on_response_complete()
         self._unset_keepalive_if_required()  # ours is as long, and lets go of who has gone
-        if self.cycle.response_complete and not self._receiving:
+        closes = self.transport.is_closing()
+        if self.cycle.response_complete and not self._receiving and not closes:
             self._await_head()
 
     def pause_writing(self) -> None:
@@ -138,10 +141,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The service stops: answer what is in hand, and what may be on its way."""
-        if self.cycle is None or self.cycle.response_complete:
-            self._start_reading(GOODBYE_SECONDS)
-        else:
+        if self.cycle is not None and not self.cycle.response_complete:
             super().shutdown()
+        elif not self.transport.is_closing():
+            self._say_goodbye()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
@@ -171,6 +174,7 @@ class BoundedProtocol(HttpToolsProtocol):
         answer = self.app_state[DOOR].refuse(path, given_id.decode("latin-1"))
         self.transport.write(answer)
         self.cycle = _ANSWERED
+        self._idle[self] = None
         if self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive():
             self._closing = True
         self._start_reading(LINGER_SECONDS if self._closing else self.seconds)
@@ -181,7 +185,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _await_head(self, seconds: float = IDLE_SECONDS) -> None:
         self._idle[self] = None
-        self._reading.start(GOODBYE_SECONDS if self._stops else seconds)
+        if self._stops:
+            return self._say_goodbye()
+        self._reading.start(seconds)
+
+    def _say_goodbye(self) -> None:
+        """Wait for a request that may be on its way, and for an answer that is still going out."""
+        is_out = not self.transport.get_write_buffer_size()
+        self._start_reading(GOODBYE_SECONDS if is_out else self.seconds)
 
     def _start_reading(self, seconds: float) -> None:
         self._reading.start(min(seconds, self.seconds))
@@ -210,7 +221,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Close, once the end of the answer is out; nobody is waited for as long as he likes."""
         if not self.transport.is_closing():
             self.transport.close()
-            self._await_head(self.seconds)
+            self._idle[self] = None
+            self._reading.start(self.seconds)
 
 
 class _Clock:

@@ -7,7 +7,6 @@ answer 503 faster than the others answer 200: it would draw most requests.
 import logging
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from ml.opening import int8_beside
@@ -38,11 +37,21 @@ class Spare:
         """
         if self._model is None:
             return
+        pairs = list(zip(_files(model), _files(self._model), strict=True))
+        copies = {kept: kept.with_name(f"{kept.name}.{os.getpid()}") for _, kept in pairs}
         try:
-            for source, kept in zip(_files(model), _files(self._model), strict=True):
-                _copy(source, kept, seen)
+            for source, kept in pairs:
+                if seen[source]:
+                    shutil.copyfile(source, copies[kept])
+            if look(model) != seen:
+                raise OSError(f"{model} has changed meanwhile")
+            for source, kept in pairs:  # whoever reads finds the old file or the new one, whole
+                copies[kept].replace(kept) if seen[source] else kept.unlink(missing_ok=True)
         except OSError as error:
             log.warning("no copy of the model is kept for workers that start later: %s", error)
+        finally:
+            for copy in copies.values():
+                copy.unlink(missing_ok=True)
 
 
 def look(model: Path) -> Looks:
@@ -61,18 +70,3 @@ def _look(file: Path) -> tuple[int, ...]:
 def _files(model: Path) -> list[Path]:
     """All that may be opened with a model, which comes last: it never is without the others."""
     return [int8_beside(model), model.with_suffix(".safetensors"), model]
-
-
-def _copy(source: Path, kept: Path, seen: Looks) -> None:
-    """Copy so that whoever reads meanwhile finds the old file or the new one, whole."""
-    unfinished = kept.with_name(f"{kept.name}.{os.getpid()}")
-    try:
-        shutil.copyfile(source, unfinished)
-        if _look(source) != seen[source]:
-            raise OSError(f"{source} has changed meanwhile")
-        unfinished.replace(kept)
-    except FileNotFoundError:  # of these there is none
-        kept.unlink(missing_ok=True)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()

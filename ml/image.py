@@ -8,6 +8,7 @@ from contextlib import suppress
 from ctypes import CDLL
 from dataclasses import dataclass
 from io import BytesIO
+from os import fstat
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ MAX_PIXELS = 50_000_000
 """Default limit on width x height. A photo of 49 million was measured to take, reduced for 512
 pixels a side, 8 MB as JPEG (144 MB if progressive), 245 MB as PNG and 753 MB as WebP; at full size,
 423 MB as JPEG or PNG and 772 MB as WebP."""
+
+MAX_BYTES = 2_000_000_000
+"""No photo's file that is read whole is larger."""
 
 # What turns a photo upright, by its EXIF orientation; 1 is upright already.
 _TURNS = {
@@ -71,10 +75,13 @@ def read(path: Path) -> bytes:
 
     Raises:
         EmptyImage, UnsupportedFormat, OSError
+        UnreadableImage: where it is far too large.
     """
     with path.open("rb") as opened:
         start = opened.read(64)
         recognise(start)
+        if (size := fstat(opened.fileno()).st_size) > MAX_BYTES:
+            raise UnreadableImage(f"A file of {size / 1e9:.0f} GB is no photo that can be read.")
         return start + opened.read()
 
 

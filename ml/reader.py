@@ -3,12 +3,13 @@
 import errno
 from collections import deque
 from contextlib import suppress
+from itertools import islice
 from platform import node
 from threading import Lock
 from time import sleep
 
-from ml.errors import ScoringError
-from ml.sources import GONE, beside, fetch, lasts, place
+from ml.errors import ImageError, ScoringError
+from ml.sources import GONE, beside, fetch, forget, lasts, place
 
 _WITNESSES = 8  # photos that could be read, to be tried again when another cannot
 _PAUSES = (0.5, 2.0, 8.0)  # seconds before each further try to read a photo
@@ -33,8 +34,10 @@ class Reader:
         for pause in (*_PAUSES, None):
             try:
                 data = fetch(name)
-            except MemoryError:
-                raise  # no fault of a photo's, nor of a store's
+            except MemoryError as error:
+                raise ScoringError(
+                    f"{node()} is short of memory: make room there, and run the same command again."
+                ) from error
             except Exception as error:  # file systems of fsspec raise what they like
                 if lasts(error, name):
                     raise
@@ -66,17 +69,23 @@ class Reader:
     def _others_can_be_read(self, name: str, error: Exception) -> bool:
         """Try those that could be read before, the latest first; else those that lie beside it."""
         known = self._of(name)
-        new = [other for other in beside(name, _WITNESSES) if other not in {*known, *self._called}]
-        known.extendleft(new[: _WITNESSES - len(known)])
+        asked = {*known, *self._called}
+        new = (other for other in beside(name) if other not in asked)
+        known.extendleft(islice(new, _WITNESSES - len(known)))
         for _ in range(len(known)):
             other = known.pop()
             self._called.add(other)
-            with suppress(Exception):  # that one cannot be read any more
+            try:
+                forget(other)
                 fetch(other)
-                # A dead disk still hands out what memory keeps of it: there, each counts only once.
-                if getattr(error, "errno", None) != errno.EIO:
-                    known.append(other)
-                return True
+            except ImageError:  # it is no photo, and could be read
+                pass
+            except Exception:  # that one cannot be read any more
+                continue
+            # A dead disk may still hand out what memory keeps of it: there, each counts only once.
+            if getattr(error, "errno", None) != errno.EIO:
+                known.append(other)
+            return True
         return False
 
     def _of(self, name: str) -> deque[str]:

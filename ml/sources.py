@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
-from itertools import islice
 from math import inf
 from pathlib import Path
 
@@ -33,7 +32,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 
 def one_name(name: str) -> str:
-    """Return the name that all of a file's names have in common: its path, where it has one."""
+    """Return the one name of a file that is written as a path or as a URL of this machine."""
     return _path(name) or name
 
 
@@ -90,25 +89,40 @@ def lasts(error: Exception, name: str) -> bool:
 
 
 def place(name: str) -> str | int:
-    """Return the store or the disk that a photo is on.
+    """Return the store or the disk that a photo is on, and not a link to it.
 
     Raises:
-        OSError: where the photo's folder cannot be looked at.
+        OSError: where neither the photo nor its folder can be looked at.
     """
     path = _path(name)
     if path is None:
         return _base(name)
-    return os.stat(os.path.dirname(path)).st_dev
+    with suppress(OSError):
+        return os.stat(path).st_dev
+    return os.stat(os.path.dirname(os.path.realpath(path))).st_dev
 
 
-def beside(name: str, most: int) -> list[str]:
-    """Some files in a photo's folder, as far as it can be listed; none of a store's."""
-    path, found = _path(name), list[str]()
+def beside(name: str) -> Iterator[str]:
+    """The files in a photo's folder and on its disk, as far as they can be listed; no store's."""
+    path = _path(name)
     if path is not None:
         with suppress(OSError), os.scandir(os.path.dirname(path)) as inside:
-            files = (entry.path for entry in inside if entry.is_file() and entry.path != path)
-            found += islice(files, most)
-    return found
+            disk = place(path)
+            for entry in inside:
+                if entry.path != path and entry.is_file() and place(entry.path) == disk:
+                    yield entry.path
+
+
+def forget(name: str) -> None:
+    """Have a file of this machine read from its disk again, and not from memory.
+
+    Raises:
+        OSError
+    """
+    path = _path(name)
+    if path is not None and hasattr(os, "posix_fadvise"):
+        with open(path, "rb") as opened:
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _holds_something(folder: str) -> bool:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import resource
 import socket
 import struct
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from app.__main__ import allowed, raise_file_limit
-from app.protocol import BoundedProtocol
+from app.protocol import GOODBYE_SECONDS, BoundedProtocol
 from tests.app.conftest import connect, listening, until
 from tests.app.test_guarded_server import received
 
@@ -128,11 +129,30 @@ def test_a_body_that_ends_late_does_not_hold_up_the_end() -> None:
         assert connection.recv(12) == b"HTTP/1.1 413"
         kept: Any = next(iter(server.server_state.connections))
         server.server_state.default_headers.append((b"connection", b"close"))  # as it stops
-        kept.shutdown()
-        kept.on_message_complete()
+        kept.loop.call_soon_threadsafe(kept.shutdown)
+        kept.loop.call_soon_threadsafe(kept.on_message_complete)
         started = time.monotonic()
         received(connection)
         assert time.monotonic() - started < 5
+
+
+def test_an_answer_that_goes_out_slowly_goes_out_whole_though_the_service_stops() -> None:
+    with listening() as (address, _, server), socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, port = address.removeprefix("http://").split(":")
+        slow.connect((host, int(port)))
+        until(lambda: server.server_state.connections)
+        kept: Any = next(iter(server.server_state.connections))
+        held = kept.transport.get_extra_info("socket")
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is left waits here
+        server.server_state.default_headers.append((b"connection", b"close"))  # as it stops
+        slow.sendall(OPENAPI)
+        time.sleep(GOODBYE_SECONDS + 1)
+        slow.settimeout(20)
+        head, _, body = received(slow).partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        assert length is not None
+        assert len(body) == int(length[1]) > 20_000
 
 
 @pytest.mark.parametrize("chunked", [False, True])

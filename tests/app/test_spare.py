@@ -45,11 +45,20 @@ def test_what_was_not_looked_at_is_not_kept(
     """A file may be written over after it was opened and found sound."""
     spare, seen = Spare(model), look(model)
     spare.keep(model, seen)
-    model.write_text("something else")
     with caplog.at_level(logging.WARNING, "skyspotter"):
-        spare.keep(model, seen)
-    assert "has changed meanwhile" in caplog.text
-    assert (shared / "bird.onnx").read_text() == "first bird.onnx"
+        for change in (
+            lambda: model.write_text("something else"),
+            lambda: model.with_suffix(".int8.onnx").write_text("something else"),
+            model.unlink,
+        ):
+            change()
+            caplog.clear()
+            spare.keep(model, seen)
+            assert "no copy of the model is kept" in caplog.text
+            assert {file.name: file.read_text() for file in shared.iterdir()} == {
+                "bird.onnx": "first bird.onnx",
+                "bird.int8.onnx": "first bird.int8.onnx",
+            }
 
 
 def test_one_process_alone_keeps_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ml.errors import ScoringError
+from ml.errors import ScoringError, UnreadableImage
 from ml.reader import Reader
 from ml.score import Chosen, choose, here, score
 from ml.sources import fetch
@@ -145,13 +146,13 @@ def test_what_is_wrong_with_a_file_itself_is_its_row(
 def test_what_many_others_of_another_store_do_not_push_out(
     one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reader, bad = Reader(), str(one / "bad.jpg")
+    (one / "alone").mkdir()  # nothing lies beside the bad one
+    reader, bad = Reader(), str(one / "alone" / "bad.jpg")
     monkeypatch.setattr("ml.reader.sleep", lambda _: None)
     monkeypatch.setattr("ml.reader.fetch", lambda name: fail([DENIED] if name == bad else []))
     reader.read(str(one / "00000.jpg"))
     for number in range(100):
         reader.read(f"s3://bucket/{number}.jpg")
-    (one / "00000.jpg").unlink()  # so that it is not found beside the bad one
     with pytest.raises(OSError, match="expired"):
         reader.read(bad)
 
@@ -160,8 +161,8 @@ def test_what_lies_beside_a_bad_photo_is_asked_where_nothing_was_read_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job that was killed goes on, even if all that is left of it is bad."""
-    photos = many(tmp_path / "photos", 3)
-    bad = str(photos / "00002.jpg")
+    photos = many(tmp_path / "photos", 21)
+    bad = str(photos / "00020.jpg")
 
     def broken(name: str) -> bytes:
         fail([OSError(errno.EIO, "I/O error")] if name == bad else [])
@@ -170,7 +171,7 @@ def test_what_lies_beside_a_bad_photo_is_asked_where_nothing_was_read_before(
     monkeypatch.setattr("ml.reader.sleep", lambda _: None)
     monkeypatch.setattr("ml.reader.fetch", broken)
     reader = Reader()
-    for _ in range(2):  # each of the two counts once, for memory may be all that is left of them
+    for _ in range(20):  # each counts once, for memory may be all that is left of them
         with pytest.raises(OSError, match="I/O error"):
             reader.read(bad)
     with pytest.raises(ScoringError):
@@ -179,5 +180,52 @@ def test_what_lies_beside_a_bad_photo_is_asked_where_nothing_was_read_before(
 
 def test_short_memory_is_no_fault_of_a_photo(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ml.reader.fetch", lambda _: fail([MemoryError()]))
-    with pytest.raises(MemoryError):
+    with pytest.raises(ScoringError, match="short of memory"):
         Reader().read(str(one / "00000.jpg"))
+
+
+def test_a_file_far_too_large_is_no_photo(one: Path) -> None:
+    huge = one / "huge.tiff"
+    with huge.open("wb") as opened:
+        opened.write(b"II*\0")
+        opened.truncate(8 << 40)
+    with pytest.raises(UnreadableImage, match="8796 GB"):
+        Reader().read(str(huge))
+
+
+def test_what_is_no_photo_shows_that_the_disk_can_be_read(
+    one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one / "00000.jpg").unlink()
+    (one / "notes.txt").write_text("notes")
+    bad = str(one / "bad.jpg")
+
+    def broken(name: str) -> bytes:
+        fail([DENIED] if name == bad else [])
+        return fetch(name)
+
+    monkeypatch.setattr("ml.reader.sleep", lambda _: None)
+    monkeypatch.setattr("ml.reader.fetch", broken)
+    with pytest.raises(OSError, match="expired"):
+        Reader().read(bad)
+
+
+def test_a_photo_is_no_witness_for_what_only_its_links_lie_beside(
+    one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Path("/dev/shm")
+    if not elsewhere.is_dir() or elsewhere.stat().st_dev == one.stat().st_dev:
+        pytest.skip("there is no second disk here")
+    with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
+        target, link = Path(folder, "photo.jpg"), one / "link.jpg"
+        target.write_bytes(b"")
+        link.symlink_to(target)
+
+        def broken(name: str) -> bytes:
+            fail([DENIED] if name == str(link) else [])
+            return fetch(name)
+
+        monkeypatch.setattr("ml.reader.sleep", lambda _: None)
+        monkeypatch.setattr("ml.reader.fetch", broken)
+        with pytest.raises(ScoringError):
+            Reader().read(str(link))
