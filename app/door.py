@@ -18,7 +18,7 @@ from app.security import HEADERS
 
 DOOR = "door"
 """By this name the app's state, which a server sees, holds its `Door`."""
-_ROUTES = (b"/predict", b"/predict/batch")
+_ROUTES = ("/predict", "/predict/batch")
 _ANY_ID = "0" * 32
 _TELL_SECONDS = 1.0
 
@@ -30,8 +30,10 @@ class Door:
 
     def __init__(self, admission: Admission, metrics: Metrics, root_path: str = "") -> None:
         self._admission, self._metrics = admission, metrics
-        self._root_path = root_path.encode()
-        self._refused: Counter[bytes] = Counter()  # by path, since numbers and log were told
+        self._ways = {
+            f"{root}{route}".encode(): route for route in _ROUTES for root in ("", root_path)
+        }
+        self._refused: Counter[str] = Counter()  # by route, since numbers and log were told
         self._answer = answer_bytes(overloaded(), _ANY_ID)
 
     @property
@@ -39,11 +41,11 @@ class Door:
         """Whether a photo that came now would be refused."""
         return self._admission.is_full
 
-    def leads_to(self, path: bytes) -> bool:
-        """Whether it is the way to a route that takes photos."""
-        return path.removeprefix(self._root_path) in _ROUTES
+    def route(self, path: bytes) -> str:
+        """Return the route for photos that a path leads to, or nothing."""
+        return self._ways.get(path, "")
 
-    def refuse(self, path: bytes, given_id: str) -> bytes:
+    def refuse(self, route: str, given_id: str) -> bytes:
         """Return a refusal as HTTP/1.1, and count it; `given_id` is the caller's own, or empty.
 
         To count and log each by itself would take longer than the refusal: it is done once a
@@ -51,7 +53,7 @@ class Door:
         """
         if not self._refused:
             asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell)
-        self._refused[path.removeprefix(self._root_path)] += 1
+        self._refused[route] += 1
         own_id = settled(given_id)
         if len(own_id) != len(_ANY_ID):
             return answer_bytes(overloaded(), own_id)
@@ -59,8 +61,8 @@ class Door:
 
     def _tell(self) -> None:
         refused, self._refused = self._refused, Counter()
-        for path, count in refused.items():
-            self._metrics.refusals(path.decode(), count)
+        for route, count in refused.items():
+            self._metrics.refusals(route, count)
         facts = {"code": Overloaded.code, "requests": refused.total()}
         log.warning("refused at the door", extra={"facts": facts})
 

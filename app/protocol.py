@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.door import DOOR, answer_bytes
+from app.door import DOOR, Door, answer_bytes
 from app.errors import BadRequest
 from app.request_id import HEADER, settled
 from app.server import IDLE_SECONDS
@@ -98,8 +98,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return self.transport.abort()
         self._idle.pop(self, None)
         self._receiving = True
-        if self._must_be_refused():
-            return self._refuse()
+        if route := self._refused_route():
+            return self._refuse(route)
         self._start_reading(self.seconds)
         super().on_headers_complete()
         self.cycle.transport = cast(Transport, _Lingering(self.transport, self._close))
@@ -153,25 +153,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle.pop(self, None)
         super().connection_lost(exc)
 
-    def _must_be_refused(self) -> bool:
-        """Whether there is no place for a photo, and the app is not needed to say so.
+    def _refused_route(self) -> str:
+        """The route for a photo that has no place there, where the app is not needed to say so.
 
         It is for what waits behind another request, does not read its answers, asks before it
         sends, or comes from a page; and for all while the service stops, and says so.
         """
-        door = self.app_state.get(DOOR)
+        door: Door | None = self.app_state.get(DOOR)
         if door is None or not door.shut or self.parser.get_method() != b"POST":
-            return False
+            return ""
         busy = self.cycle is not None and not self.cycle.response_complete
         asks = any(name in (b"origin", b"expect") for name, _ in self.headers)
         if busy or asks or self.flow.write_paused or self._stops:
-            return False
-        return bool(door.leads_to(httptools.parse_url(self.url).path))
+            return ""
+        return door.route(httptools.parse_url(self.url).path)
 
-    def _refuse(self) -> None:
+    def _refuse(self, route: str) -> None:
         given_id = next((value for name, value in self.headers if name == _ID), b"")
-        path = httptools.parse_url(self.url).path
-        answer = self.app_state[DOOR].refuse(path, given_id.decode("latin-1"))
+        answer = self.app_state[DOOR].refuse(route, given_id.decode("latin-1"))
         self.transport.write(answer)
         self.cycle = _ANSWERED
         self._idle[self] = None
