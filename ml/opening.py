@@ -51,20 +51,6 @@ def open_engine(model: Path | ModelFile, engine: EngineChoice = "auto", threads:
     return opened
 
 
-def choose_engine(
-    model: Path,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
-    threads: int = 1,
-) -> Engine:
-    """Take the engine of `open_best`.
-
-    Raises:
-        ModelError
-    """
-    return open_best(model, engine, precision, threads).engine
-
-
 def open_best(
     model: Path,
     engine: EngineChoice = "auto",

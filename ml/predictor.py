@@ -9,7 +9,7 @@ import numpy as np
 from ml.card import Card
 from ml.engine import Engine, Floats
 from ml.image import MAX_PIXELS, Facts, decode, read
-from ml.opening import EngineChoice, PrecisionChoice, choose_engine, open_engine
+from ml.opening import EngineChoice, PrecisionChoice, open_best, open_engine
 from ml.preprocessing import Box, boxes, network_input, region
 from ml.probability import probabilities
 
@@ -72,8 +72,8 @@ class Predictor:
         Raises:
             ModelError: where there is none that can be used, or the engine is not installed.
         """
-        chosen = choose_engine(Path(model), engine, precision, threads)
-        return cls(max_pixels=max_pixels, engine=chosen)
+        opened = open_best(Path(model), engine, precision, threads)
+        return cls(max_pixels=max_pixels, engine=opened.engine)
 
     @property
     def card(self) -> Card:

@@ -73,7 +73,7 @@ import subprocess
 import sys
 from pathlib import Path
 from ml.errors import ModelError
-from ml.opening import choose_engine
+from ml.opening import open_best
 from ml.predictor import SHIPPED_MODEL
 from tests.conftest import ROOT
 
@@ -86,7 +86,7 @@ threading.Thread(target=write).start()
 opened = refused = 0
 while time.monotonic() < end or not opened:
     try:
-        opened += bool(choose_engine(model))
+        opened += bool(open_best(model).engine)
     except ModelError:
         refused += 1
 """

@@ -13,7 +13,7 @@ from ml.engine_onnxruntime import OnnxEngine
 from ml.errors import ModelError
 from ml.export import add_reference, stamp
 from ml.metadata import read_metadata
-from ml.opening import choose_engine, int8_beside, open_engine
+from ml.opening import int8_beside, open_best, open_engine
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 MEASURED = Quantised(
@@ -90,7 +90,7 @@ def test_the_file_beside_it() -> None:
     ("precision", "chosen"), [("auto", "int8"), ("int8", "int8"), ("float32", "float32")]
 )
 def test_precision(pair: Path, precision: str, chosen: str) -> None:
-    assert choose_engine(pair, precision=precision).card.precision == chosen  # type: ignore[arg-type]
+    assert open_best(pair, precision=precision).engine.card.precision == chosen  # type: ignore[arg-type]
 
 
 def test_a_predictor_takes_the_very_file_or_what_serves_best(pair: Path) -> None:
@@ -101,17 +101,17 @@ def test_a_predictor_takes_the_very_file_or_what_serves_best(pair: Path) -> None
 
 
 def test_an_int8_file_that_was_named(pair: Path) -> None:
-    assert choose_engine(int8_beside(pair)).card.precision == "int8"
+    assert open_best(int8_beside(pair)).engine.card.precision == "int8"
     with pytest.raises(ModelError, match="int8"):
-        choose_engine(int8_beside(pair), precision="float32")
+        open_best(int8_beside(pair), precision="float32")
 
 
 def test_no_int8_file(pair: Path, warned: pytest.LogCaptureFixture) -> None:
     int8_beside(pair).unlink()
-    assert choose_engine(pair).card.precision == "float32"
+    assert open_best(pair).engine.card.precision == "float32"
     assert warned.records == []
     with pytest.raises(ModelError, match=r"model\.int8\.onnx"):
-        choose_engine(pair, precision="int8")
+        open_best(pair, precision="int8")
 
 
 @pytest.mark.parametrize(
@@ -128,29 +128,29 @@ def test_int8_that_auto_leaves(
     pair: Path, warned: pytest.LogCaptureFixture, fields: dict[str, object], reason: str
 ) -> None:
     restamp(int8_beside(pair), **fields)
-    assert choose_engine(pair).card.precision == "float32"
+    assert open_best(pair).engine.card.precision == "float32"
     assert reason in warned.text
 
 
 def test_int8_of_another_model_is_no_stand_in(pair: Path) -> None:
     stamp(pair, Card.from_metadata(read_metadata(pair)).model_copy(update={"version": "2.0"}))
     with pytest.raises(ModelError, match="another model"):
-        choose_engine(pair, precision="int8")
+        open_best(pair, precision="int8")
 
 
 def test_int8_that_computes_something_else(pair: Path, warned: pytest.LogCaptureFixture) -> None:
     spoil(int8_beside(pair))
     OnnxEngine(int8_beside(pair))  # it loads all the same
-    assert choose_engine(pair).card.precision == "float32"
+    assert open_best(pair).engine.card.precision == "float32"
     assert "model.int8.onnx is not used" in warned.text
     assert "reference inputs are off by" in warned.text
     with pytest.raises(ModelError, match="off by"):
-        choose_engine(pair, precision="int8")
+        open_best(pair, precision="int8")
 
 
 def test_int8_that_is_damaged(pair: Path, warned: pytest.LogCaptureFixture) -> None:
     int8_beside(pair).write_bytes(b"nothing")
-    assert choose_engine(pair).card.precision == "float32"
+    assert open_best(pair).engine.card.precision == "float32"
     assert "damaged" in warned.text
 
 
@@ -186,10 +186,10 @@ def test_an_older_file_without_reference(tmp_path: Path, warned: pytest.LogCaptu
 
 def test_torch_passes_int8_over(pair: Path) -> None:
     shutil.copy(SHIPPED_MODEL.with_suffix(".safetensors"), pair.with_suffix(".safetensors"))
-    opened = choose_engine(pair, engine="torch")
+    opened = open_best(pair, engine="torch").engine
     assert (opened.name, opened.card.precision) == ("torch", "float32")
     with pytest.raises(ModelError, match="float32"):
-        choose_engine(pair, engine="torch", precision="int8")
+        open_best(pair, engine="torch", precision="int8")
 
 
 @pytest.mark.parametrize(

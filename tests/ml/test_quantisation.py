@@ -14,7 +14,7 @@ from ml.errors import DataError
 from ml.export import drawn_inputs, export
 from ml.inspection import inspect
 from ml.metadata import read_metadata
-from ml.opening import choose_engine, int8_beside, open_engine
+from ml.opening import int8_beside, open_best, open_engine
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.quantisation import export_int8
 from ml.reference import Reference
@@ -86,8 +86,8 @@ def test_what_is_quantised(model: Path) -> None:
 
 
 def test_openvino_computes_the_same_or_is_not_taken() -> None:
-    theirs = choose_engine(SHIPPED_MODEL, "openvino")
-    ours = choose_engine(SHIPPED_MODEL, precision=theirs.card.precision)
+    theirs = open_best(SHIPPED_MODEL, "openvino").engine
+    ours = open_best(SHIPPED_MODEL, precision=theirs.card.precision).engine
     pixels = drawn_inputs(ours.card.preprocessing, 8)
     np.testing.assert_allclose(theirs.run(pixels)[0], ours.run(pixels)[0], atol=0.2)
 
@@ -103,8 +103,8 @@ def test_reference_inputs_tell_int8_from_float32(model: Path, float32: Engine) -
 
 
 def test_the_pair_is_opened(model: Path) -> None:
-    assert choose_engine(model, precision="int8").card.precision == "int8"
-    assert choose_engine(model, precision="float32").card.precision == "float32"
+    assert open_best(model, precision="int8").engine.card.precision == "int8"
+    assert open_best(model, precision="float32").engine.card.precision == "float32"
 
 
 def test_it_can_be_inspected(model: Path) -> None:
