@@ -52,7 +52,7 @@ class Folder:
         return [sample for sample in self.samples if split in ("all", sample.split)]
 
     def summary(self) -> dict[str, Any]:
-        """What `data.json` holds: counts, every photo's split, every file left out."""
+        """What `data.json` holds: counts, every photo's split and group, every file left out."""
 
         def name(path: Path) -> str:
             return path.relative_to(self.root).as_posix()
@@ -69,6 +69,11 @@ class Folder:
             "dropped": [{"file": name(d.path), "reason": d.reason} for d in self.dropped],
             "near_duplicates": [[name(a), name(b)] for a, b in self.near_duplicates],
             "files": {name(sample.path): sample.split for sample in self.samples},
+            "groups": {
+                name(sample.path): name(Path(sample.group))
+                for sample in self.samples
+                if sample.group not in ("", str(sample.path))
+            },
             "others": [sample.path.absolute().as_posix() for sample in self.others],
         }
 

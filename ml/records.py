@@ -17,10 +17,16 @@ from ml.errors import DataError
 Floats = npt.NDArray[np.float64]
 History = dict[str, list[float]]
 
+DOUBTS = "doubts.csv"
+"""The file of the answers to training photos, by models that learnt from others of them."""
+
 
 @dataclass(frozen=True)
 class Answers:
-    """The rows of `predictions.csv`: what the served model says to photos it never trained on."""
+    """The rows of `predictions.csv`: what the served model says to photos it never trained on.
+
+    Those of `doubts.csv` are of models that only judged (`ml/doubts.py`).
+    """
 
     classes: tuple[str, ...]
     split: tuple[str, ...]
@@ -69,6 +75,7 @@ class Record:
     metrics: dict[str, Any]
     history: History
     answers: Answers | None
+    doubts: Answers | None  # to training photos; none in an older run's folder
     root: Path  # where the photos are, or were
 
     @property
@@ -98,6 +105,7 @@ def read(run: Path) -> Record:
         read_json(run / "metrics.json"),
         read_history(run / "history.csv"),
         read_answers(run / "predictions.csv", tuple(data["classes"])),
+        read_answers(run / DOUBTS, tuple(data["classes"])),
         Path(config["data"] or run / "pictures"),
     )
 

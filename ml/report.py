@@ -56,7 +56,8 @@ def report(run: Path) -> Path:
         results=_results(record),
         last={figure: _last(record, figure) for figure in ("accuracy", "loss")},
         mistakes=mistakes(answers, record.root, _same(predictor, answers)) if answers else [],
-        doubtful=_doubtful(record),
+        doubtful=_doubtful(record.answers, record.root),
+        trained=_doubtful(record.doubts, record.root),
         data=_data(record),
         blocks=blocks,
         layers=diagram.layers(network, size) if network else [],
@@ -147,12 +148,12 @@ def _last(record: Record, figure: str) -> str:
     )
 
 
-def _doubtful(record: Record) -> dict[str, Any]:
-    if not record.answers:
+def _doubtful(answers: Answers | None, root: Path) -> dict[str, Any]:
+    if not answers:
         return {}
-    rows = doubtful_labels(record.answers)
-    shown_rows = [shown(record.answers, row, record.root) for row in rows[:MOST_DOUBTFUL]]
-    return {"count": len(rows), "photos": len(record.answers.file), "shown": shown_rows}
+    rows = doubtful_labels(answers)
+    shown_rows = [shown(answers, row, root) for row in rows[:MOST_DOUBTFUL]]
+    return {"count": len(rows), "photos": len(answers.file), "shown": shown_rows}
 
 
 def _data(record: Record) -> dict[str, Any]:

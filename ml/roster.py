@@ -50,6 +50,7 @@ def as_it_was(root: Path, summary: Path, limit: int, console: Console) -> Folder
     files, dropped = recorded["files"], recorded["dropped"]
     new = set() if limit else found - files.keys() - {of["file"] for of in dropped}
     gone = files.keys() - found
+    groups = recorded.get("groups")  # older versions did not write them down
     if gone or new:
         console.print(
             f"{root} has changed since the run began. {len(new)} new photos are left out, "
@@ -60,7 +61,15 @@ def as_it_was(root: Path, summary: Path, limit: int, console: Console) -> Folder
     return Folder(
         root,
         tuple(recorded["classes"]),
-        tuple(Sample(root / file, class_of(file), split) for file, split in files.items()),
+        tuple(
+            Sample(
+                root / file,
+                class_of(file),
+                split,
+                "" if groups is None else str(root / groups.get(file, file)),
+            )
+            for file, split in files.items()
+        ),
         tuple(Dropped(root / of["file"], of["reason"], class_of(of["file"])) for of in dropped),
         tuple((root / one, root / other) for one, other in recorded["near_duplicates"]),
         recorded["classes_left_out"],

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ml.checkpoint import load, parameters_of, save
 from ml.config import Config, Wanted
+from ml.doubts import write_doubts
 from ml.engine import Pixels
 from ml.errors import DataError, SkyspotterError, listing
 from ml.evaluate import show
@@ -20,7 +21,7 @@ from ml.inspection import warnings
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing, Strategy, network_input
 from ml.processes import processes
-from ml.records import write_json
+from ml.records import DOUBTS, write_json
 from ml.report import report
 from ml.roster import as_it_was, limited, opens, readable
 from ml.served import settle, show_calibration, write_predictions
@@ -121,7 +122,7 @@ def begin(config: Config, folder: Folder, resume: bool) -> None:
     earlier run.
     """
     learnt = ("best.safetensors", "last.safetensors", "history.csv", STATE)
-    for name in RESULTS if resume else (*RESULTS, *learnt):
+    for name in (*RESULTS, DOUBTS, *(() if resume else learnt)):
         (config.output / name).unlink(missing_ok=True)
     if not resume:
         write_json(config.output / "data.json", folder.summary())
@@ -154,6 +155,7 @@ def _finish(config: Config, folder: Folder, training: dict[str, Any], console: C
     write_predictions(output / "predictions.csv", folder, settled)
     save(output / "model.safetensors", parameters_of(network), settled.card)
     stamp(model, settled.card)
+    training["not_judged"] = write_doubts(config, folder, settled.card, console)
     write_json(output / "metrics.json", settled.metrics | {"training": training})
     console.print(f"Look at it: {report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)

@@ -76,7 +76,9 @@ def test_a_folder_for_people(lopsided: Path) -> None:
 def test_of_ten_thousand_classes_some_are_shown(tmp_path: Path) -> None:
     labels = tuple(f"{number:05}" for number in range(10_000))
     samples = tuple(
-        Sample(tmp_path / f"{label}/{i}", label, group=f"{label}/{i}", size=(99, 99))
+        Sample(
+            tmp_path / label / f"{i}", label, group=str(tmp_path / label / f"{i}"), size=(99, 99)
+        )
         for label in labels
         for i in range(3)
     )

@@ -1,4 +1,5 @@
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,3 +68,16 @@ def test_what_is_missing_reads_as_nothing(tmp_path: Path) -> None:
     assert read_answers(write(tmp_path / "predictions.csv", HEADER), CLASSES) is None
     with pytest.raises(DataError, match="no run folder"):
         read(tmp_path)
+
+
+def test_training_photos_are_read_apart(predictions: Path) -> None:
+    run = predictions.parent
+    (run / "config.json").write_text('{"data": null}')
+    (run / "data.json").write_text(json.dumps({"classes": CLASSES, "counts": {}}))
+    assert read(run).doubts is None
+    write(run / "doubts.csv", HEADER, ["train", "$c/4.jpg", "$c", "a, b", 0.7, 1, 1.2, 0.7, 0.3])
+    record = read(run)
+    assert record.doubts is not None
+    assert record.doubts.file == ("$c/4.jpg",)
+    assert record.answers is not None
+    assert "train" not in record.answers.split

@@ -40,11 +40,15 @@ def write_history(run: Path, classes: Sequence[str], epochs: int) -> None:
 
 
 def write_answers(
-    run: Path, files: Sequence[tuple[str, str, str]], classes: Sequence[str], answers: Any
+    run: Path,
+    files: Sequence[tuple[str, str, str]],
+    classes: Sequence[str],
+    answers: Any,
+    name: str = "predictions.csv",
 ) -> None:
     """`files` are (split, file, truth), `answers` the probabilities (N, C)."""
     columns = ["split", "file", "truth", "answer", "confidence", "accepted", "loss"]
-    with (run / "predictions.csv").open("w", newline="", encoding="utf-8") as opened:
+    with (run / name).open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
         writer.writerow([*columns, *(f"p:{label}" for label in classes)])
         for (split, file, truth), chances in zip(files, answers, strict=True):
@@ -179,6 +183,29 @@ def test_every_wrong_answer_of_so_few_is_in_the_gallery(finished: Path) -> None:
     assert len(shown) == len(wrong) > 0
     assert all(any(it["file"] in text for text in shown) for it in wrong)
     assert all(len(list(item.iter("img"))) == 2 for item in gallery.iter("li"))
+
+
+def test_suspected_labels_of_training_photos_are_shown(again: Path, folder: Folder) -> None:
+    assert "They are not judged. There is no doubts.csv." in words(again)
+    scores = json.loads((again / "metrics.json").read_text(encoding="utf-8"))
+    scores["training"]["not_judged"] = "The time budget is for training."
+    write_json(again / "metrics.json", scores)
+    report(again)
+    assert "They are not judged. The time budget is for training." in words(again)
+    classes, train = folder.classes, folder.of("train")[2:]
+    files = [("train", f"{s.label}/{s.path.name}", s.label) for s in train]
+    answers = np.eye(len(classes))[[classes.index(sample.label) for sample in train]]
+    answers[[0, -1]] = answers[[-1, 0]]
+    write_answers(again, files, classes, answers, "doubts.csv")
+    report(again)
+    assert f"2 of {len(train)} training photos are given to another class" in words(again)
+    assert "2 photos of classes with too few groups" in words(again)
+    items = [
+        item for item in page(again).iter("li") if train[0].path.name in "".join(item.itertext())
+    ]
+    assert [img.get("alt") for item in items for img in item.iter("img")] == [
+        f"{train[0].label} taken for {train[-1].label}"
+    ]
 
 
 def test_settings_and_data_are_enough_and_what_is_missing_is_said(again: Path) -> None:

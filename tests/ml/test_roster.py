@@ -25,7 +25,11 @@ def test_so_many_photos_of_each_class(drawn: Path) -> None:
 def test_a_run_goes_on_with_the_photos_it_began_with(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    files = [f"{s.label}/{s.path.name}" for s in scan(photos).samples]
+    grouped = "".join(f"{file},shoot {i // 2}\n" for i, file in enumerate(files))
+    (photos / "index.csv").write_text("file,group\n" + grouped, encoding="utf-8")
     begun = divide(scan(photos), Split(validation=0.4))
+    assert len({sample.group for sample in begun.samples}) == len(files) // 2
     record = tmp_path / "data.json"
     record.write_text(json.dumps(begun.summary()), encoding="utf-8")
     assert (
@@ -39,16 +43,20 @@ def test_a_run_goes_on_with_the_photos_it_began_with(
     picture(seed=77).save(gone.path.with_name("new.png"))
     again = as_it_was(photos, record, 0, Console(width=500))
     assert "1 new photos are left out, 1 are gone" in capsys.readouterr().out
-    described = [(s.path, s.label, s.split) for s in begun.samples]
-    assert [(s.path, s.label, s.split) for s in again.samples] == described
+    described = [(s.path, s.label, s.split, s.group) for s in begun.samples]
+    assert [(s.path, s.label, s.split, s.group) for s in again.samples] == described
     assert (again.dropped, again.near_duplicates) == (begun.dropped, begun.near_duplicates)
 
 
-def test_a_record_of_a_run_without_pictures_of_no_class(photos: Path, tmp_path: Path) -> None:
+def test_a_record_of_a_run_without_pictures_of_no_class_or_groups(
+    photos: Path, tmp_path: Path
+) -> None:
     summary = divide(scan(photos), Split()).summary()
-    del summary["others"]
+    del summary["others"], summary["groups"]
     (tmp_path / "data.json").write_text(json.dumps(summary), encoding="utf-8")
-    assert as_it_was(photos, tmp_path / "data.json", 0, QUIET).others == ()
+    begun = as_it_was(photos, tmp_path / "data.json", 0, QUIET)
+    assert begun.others == ()
+    assert {sample.group for sample in begun.samples} == {""}
 
 
 def test_what_is_measured_can_be_read(photos: Path) -> None:

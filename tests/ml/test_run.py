@@ -17,9 +17,9 @@ import pytest
 from rich.console import Console
 
 from ml.card import Split
-from ml.checkpoint import load
+from ml.checkpoint import SHIPPED_PARAMETERS, load
 from ml.config import Config
-from ml.errors import DataError, ModelError
+from ml.errors import DataError, ModelError, SkyspotterError
 from ml.folder import divide, scan
 from ml.predictor import Predictor
 from ml.preprocessing import Preprocessing
@@ -55,6 +55,7 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
         "history.csv",
         "metrics.json",
         "predictions.csv",
+        "doubts.csv",
         "last.safetensors",
         "last.pt",
         "best.safetensors",
@@ -63,6 +64,34 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
     }
     assert read(finished / "config.json")["epochs"] == 2
     assert read(finished / "data.json")["counts"]["test"]["Flying Birds"] == 3
+
+
+def test_training_photos_are_judged_at_the_end(finished: Path) -> None:
+    with (finished / "doubts.csv").open(newline="", encoding="utf-8") as opened:
+        judged = {row["file"] for row in csv.DictReader(opened)}
+    split_of = read(finished / "data.json")["files"]
+    assert {split_of[file] for file in judged} == {"train"}
+    assert read(finished / "metrics.json")["training"]["not_judged"] == ""
+
+
+def test_ctrl_c_among_the_last_things_leaves_them_to_do(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    initial = Path(shutil.copy(SHIPPED_PARAMETERS, tmp_path))
+    output = tmp_path / "run"
+    config = Config(data=drawn, output=output, initial=str(initial), epochs=1, batch=8, workers=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("ml.run.write_doubts", interrupted)
+        with pytest.raises(SkyspotterError, match="--resume"):
+            run(config, Console(quiet=True))
+    (output / "doubts.csv").write_text("an earlier run's")
+    initial.unlink()  # it is needed no more, but to judge by
+    run(config, Console(quiet=True), resume=True)
+    assert "no file" in read(output / "metrics.json")["training"]["not_judged"]
+    assert not (output / "doubts.csv").exists()
 
 
 def test_history_has_a_row_an_epoch_with_each_classs_figures(finished: Path) -> None:
