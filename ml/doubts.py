@@ -110,7 +110,7 @@ def out_of_fold(pooled: Features, truth: Ints, groups: Ints, classes: int) -> Fl
         if len(np.unique(truth[learnt])) < 2:
             continue
         # Far more is pooled than there are photos in most folders, so it takes a heavy hand.
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=3e-4, max_iter=300))
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=300))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is good enough
             model.fit(pooled[learnt], truth[learnt])
