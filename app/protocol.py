@@ -189,9 +189,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reading.start(seconds)
 
     def _say_goodbye(self) -> None:
-        """Wait for a request that may be on its way, and for an answer that is still going out."""
-        is_out = not self.transport.get_write_buffer_size()
-        self._start_reading(GOODBYE_SECONDS if is_out else self.seconds)
+        """Wait for a request that may be on its way: none is where an answer still goes out."""
+        if self.transport.get_write_buffer_size():
+            return self._hang_up()
+        self._start_reading(GOODBYE_SECONDS)
 
     def _start_reading(self, seconds: float) -> None:
         self._reading.start(min(seconds, self.seconds))

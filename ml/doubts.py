@@ -7,7 +7,9 @@ that each fifth of the photos can have one of its own, which learnt from the oth
 
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -23,11 +25,11 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
 from ml.card import Card
-from ml.checkpoint import initialise
-from ml.config import Config
+from ml.checkpoint import initialise, load
+from ml.config import STARTS, Config
 from ml.dataset import PhotoDataset
 from ml.device import Device
-from ml.errors import SkyspotterError
+from ml.errors import ModelError, SkyspotterError
 from ml.folder import Folder
 from ml.metrics import Floats, Ints
 from ml.model import NETWORKS, normalise
@@ -50,9 +52,11 @@ def write_doubts(config: Config, folder: Folder, card: Card, console: Console) -
     reason = _out_of_reach(config, folder)
     try:
         reason = reason or _write(config, folder, card)
+    except KeyboardInterrupt:
+        reason = "It was stopped."
     # What torch raises of a GPU without room, or of a loading process that died, is no other.
-    except (SkyspotterError, OSError, RuntimeError) as error:
-        reason = f"It could not be done: {error}"
+    except (SkyspotterError, OSError, RuntimeError, ValueError, MemoryError) as error:
+        reason = f"It could not be done: {str(error) or type(error).__name__}"
     if reason:
         said = f"The labels of the training photos are not judged. {reason}"
         console.print(said, style="yellow", markup=False, highlight=False)
@@ -63,6 +67,8 @@ def _out_of_reach(config: Config, folder: Folder) -> str:
     photos, classes = len(folder.of("train")), len(folder.classes)
     if config.initial == "none":
         return "The run started from a backbone that had learnt nothing."
+    if config.initial not in STARTS and _knows(Path(config.initial), folder.classes):
+        return "The run started from a model of these classes, which may have learnt these labels."
     if config.time_budget:
         return "The time budget is for training."
     if photos > MOST_PHOTOS or photos * classes > MOST_CELLS:
@@ -73,6 +79,12 @@ def _out_of_reach(config: Config, folder: Folder) -> str:
     if not all(sample.group for sample in folder.of("train")):
         return "An older version began the run, and did not note which photos belong together."
     return ""
+
+
+def _knows(parameters: Path, classes: tuple[str, ...]) -> bool:
+    with suppress(ModelError):  # a bare backbone has no card
+        return set(load(parameters)[1].classes) == set(classes)
+    return False
 
 
 def _write(config: Config, folder: Folder, card: Card) -> str:
@@ -86,18 +98,15 @@ def _write(config: Config, folder: Folder, card: Card) -> str:
     if len(common) < 2:
         return f"Fewer than two classes have training photos of at least {FOLDS} groups."
     chances = out_of_fold(pooled[usable], truth[usable], groups[usable], len(folder.classes))
-    judged = chances.any(axis=1)
     plain = card.model_copy(update={"temperature": 1.0, "threshold": 0.0})
-    of = replace(folder, samples=tuple(samples[i] for i in usable[judged]))
-    settled = Settled(plain, {}, {"train": np.log(np.maximum(chances[judged], 1e-12))})
+    of = replace(folder, samples=tuple(samples[i] for i in usable))
+    settled = Settled(plain, {}, {"train": np.log(np.maximum(chances, 1e-12))})
     write_predictions(config.output / DOUBTS, of, settled)
     return ""
 
 
 def out_of_fold(pooled: Features, truth: Ints, groups: Ints, classes: int) -> Floats:
     """What each photo's classes are given by a model that saw nothing of its group, (N, C).
-
-    Nothing is given to a photo whose class that model never saw.
 
     Args:
         pooled: (N, F).
@@ -107,16 +116,12 @@ def out_of_fold(pooled: Features, truth: Ints, groups: Ints, classes: int) -> Fl
     chances = np.zeros((len(truth), classes))
     folds = StratifiedGroupKFold(FOLDS).split(pooled, truth, groups)
     for learnt, asked in _bar(folds, "Judging the training photos", FOLDS):
-        if len(np.unique(truth[learnt])) < 2:
-            continue
         # Far more is pooled than there are photos in most folders, so it takes a heavy hand.
         model = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=300))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is good enough
             model.fit(pooled[learnt], truth[learnt])
-        known = asked[np.isin(truth[asked], model.classes_)]
-        if len(known):
-            chances[np.ix_(known, model.classes_)] = model.predict_proba(pooled[known])
+        chances[np.ix_(asked, model.classes_)] = model.predict_proba(pooled[asked])
     return chances
 
 
@@ -134,7 +139,7 @@ def _pool(config: Config, folder: Folder, card: Card) -> tuple[Features, Ints]:
         with device.autocast():
             maps = backbone(normalise(device.place(pixels)))  # (N, 1280, 7, 7)
         pooled.append(maps.float().mean(dim=(2, 3)).cpu().numpy())
-        truth.append(labels.numpy())
+        truth.append(labels.numpy().copy())  # the loader's own would keep a file open
     return np.concatenate(pooled), np.concatenate(truth)
 
 

@@ -80,9 +80,18 @@ def read(path: Path) -> bytes:
     with path.open("rb") as opened:
         start = opened.read(64)
         recognise(start)
-        if (size := fstat(opened.fileno()).st_size) > MAX_BYTES:
-            raise UnreadableImage(f"A file of {size / 1e9:.0f} GB is no photo that can be read.")
+        check_length(fstat(opened.fileno()).st_size)
         return start + opened.read()
+
+
+def check_length(count: int) -> None:
+    """Refuse a file of too many bytes.
+
+    Raises:
+        UnreadableImage
+    """
+    if count > MAX_BYTES:
+        raise UnreadableImage(f"A file of {count / 1e9:.0f} GB is no photo that can be read.")
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, needed_side: int | None = None) -> Photo:

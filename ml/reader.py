@@ -8,7 +8,7 @@ from platform import node
 from threading import Lock
 from time import sleep
 
-from ml.errors import ImageError, ScoringError
+from ml.errors import EmptyImage, ImageError, ScoringError
 from ml.sources import GONE, beside, fetch, forget, lasts, place
 
 _WITNESSES = 8  # photos that could be read, to be tried again when another cannot
@@ -36,7 +36,8 @@ class Reader:
                 data = fetch(name)
             except MemoryError as error:
                 raise ScoringError(
-                    f"{node()} is short of memory: make room there, and run the same command again."
+                    f"{node()} is short of memory for {name}: make room there, and run the same "
+                    "command again."
                 ) from error
             except Exception as error:  # file systems of fsspec raise what they like
                 if lasts(error, name):
@@ -78,6 +79,8 @@ class Reader:
             try:
                 forget(other)
                 fetch(other)
+            except EmptyImage:  # nothing of it is on the disk
+                continue
             except ImageError:  # it is no photo, and could be read
                 pass
             except Exception:  # that one cannot be read any more

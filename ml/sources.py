@@ -20,7 +20,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from ml.errors import ImageError, ScoringError
 from ml.files import find
 from ml.formats import recognise
-from ml.image import read
+from ml.image import MAX_BYTES, check_length, read
 
 Named = tuple[str, str]  # a path or URL, and why it cannot be used, or nothing
 
@@ -69,7 +69,9 @@ def fetch(name: str) -> bytes:
     with files.open_input_stream(path) as stream:
         start = stream.read(_CHUNK)
         recognise(start)
-        return bytes(start + stream.read())
+        data = bytes(start + stream.read(MAX_BYTES))
+    check_length(len(data))
+    return data
 
 
 def lasts(error: Exception, name: str) -> bool:
@@ -109,8 +111,9 @@ def beside(name: str) -> Iterator[str]:
         with suppress(OSError), os.scandir(os.path.dirname(path)) as inside:
             disk = place(path)
             for entry in inside:
-                if entry.path != path and entry.is_file() and place(entry.path) == disk:
-                    yield entry.path
+                with suppress(OSError):  # of this one alone
+                    if entry.path != path and entry.is_file() and place(entry.path) == disk:
+                        yield entry.path
 
 
 def forget(name: str) -> None:

@@ -148,7 +148,7 @@ class Trainer:
         self.frozen.eval()  # batch norms keep their statistics too
         for pixels, labels in training:
             logits, loss = self._step(pixels, labels)
-            self.seen.append((logits, labels))
+            self.seen.append((logits, labels.clone()))  # the loader's own keep a file open each
             total = standing.epochs * len(self.loaders.batches)
             self.bar.step(standing.epoch + 1, total, loss, config.batch)
             if self._late():
@@ -177,7 +177,7 @@ class Trainer:
         for pixels, labels in loader:
             with self.device.autocast():
                 logits = average(normalise(self.device.place(pixels))).logits
-            answers.append((logits.float().cpu(), labels))
+            answers.append((logits.float().cpu(), labels.clone()))
         return answers
 
     def _record(self, whole: bool = True) -> None:

@@ -136,7 +136,10 @@ def test_a_body_that_ends_late_does_not_hold_up_the_end() -> None:
         assert time.monotonic() - started < 5
 
 
-def test_an_answer_that_goes_out_slowly_goes_out_whole_though_the_service_stops() -> None:
+@pytest.mark.parametrize("stops_first", [True, False])
+def test_an_answer_that_goes_out_slowly_goes_out_whole_though_the_service_stops(
+    stops_first: bool,
+) -> None:
     with listening() as (address, _, server), socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         host, port = address.removeprefix("http://").split(":")
@@ -145,11 +148,16 @@ def test_an_answer_that_goes_out_slowly_goes_out_whole_though_the_service_stops(
         kept: Any = next(iter(server.server_state.connections))
         held = kept.transport.get_extra_info("socket")
         held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is left waits here
-        server.server_state.default_headers.append((b"connection", b"close"))  # as it stops
+        if stops_first:
+            server.server_state.default_headers.append((b"connection", b"close"))
         slow.sendall(OPENAPI)
+        until(kept.transport.get_write_buffer_size)
+        kept.loop.call_soon_threadsafe(kept.shutdown)
         time.sleep(GOODBYE_SECONDS + 1)
         slow.settimeout(20)
+        started = time.monotonic()
         head, _, body = received(slow).partition(b"\r\n\r\n")
+        assert time.monotonic() - started < 5  # nobody is waited for who has read it all
         length = re.search(rb"content-length: (\d+)", head.lower())
         assert length is not None
         assert len(body) == int(length[1]) > 20_000

@@ -18,6 +18,7 @@ from ml.sample import Sample
 from ml.synthesize import synthesize
 
 SWAPPED = ["Large QuadCopters/flying-birds-0004.jpg", "Flying Birds/large-quadcopters-0010.jpg"]
+SHIPPED = load(SHIPPED_PARAMETERS)[1].classes
 QUIET = Console(quiet=True)
 
 
@@ -83,18 +84,9 @@ def test_no_photo_is_judged_by_what_saw_its_group() -> None:
     assert shares[1] > 0.95
 
 
-def test_a_class_that_no_model_saw_is_given_nothing() -> None:
-    truth = np.repeat([0, 1, 3], 10)
-    groups = np.where(truth == 3, 99, np.arange(30))  # all of it is judged at once
-    pooled = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32)
-    chances = out_of_fold(pooled, truth, groups, classes=4)
-    assert not chances[truth == 3].any()
-    np.testing.assert_allclose(chances[truth != 3].sum(axis=1), 1)
-
-
-def of_classes(photos: int, classes: int) -> Folder:
+def of_classes(photos: int, classes: int, names: tuple[str, ...] = ()) -> Folder:
     """A folder without files: what asks for one of them fails."""
-    names = tuple(f"class {number:05}" for number in range(classes))
+    names = names or tuple(f"class {number:05}" for number in range(classes))
     samples = (
         Sample(Path(f"{number}.jpg"), names[number % classes], "train", group=str(number))
         for number in range(photos)
@@ -111,6 +103,7 @@ def of_classes(photos: int, classes: int) -> Folder:
         (of_classes(10_000, 10_000), {}, "10,000 photos of 10,000 classes"),
         (of_classes(20, 5), {}, "two classes"),  # for no file can be read any more
         (of_classes(20, 2), {"initial": "gone.safetensors"}, "no file gone.safetensors"),
+        (of_classes(20, len(SHIPPED), SHIPPED), {"initial": str(SHIPPED_PARAMETERS)}, "may have"),
     ],
 )
 def test_out_of_reach(
@@ -137,12 +130,25 @@ def test_few_groups_are_not_enough(swapped: Folder, card: Card, tmp_path: Path) 
     assert "at least 5 groups" in write_doubts(config(tmp_path), folder, card, QUIET)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("CUDA")])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), "No space left"),
+        (RuntimeError("CUDA"), "CUDA"),
+        (MemoryError(), "MemoryError"),
+        (KeyboardInterrupt(), "stopped"),
+    ],
+)
 def test_what_goes_wrong_costs_no_run(
-    error: Exception, swapped: Folder, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException,
+    said: str,
+    swapped: Folder,
+    card: Card,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr("ml.doubts._pool", fail)
-    assert str(error) in write_doubts(config(tmp_path), swapped, card, QUIET)
+    assert said in write_doubts(config(tmp_path), swapped, card, QUIET)

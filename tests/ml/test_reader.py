@@ -4,6 +4,7 @@ import errno
 import os
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +179,35 @@ def test_what_lies_beside_a_bad_photo_is_asked_where_nothing_was_read_before(
         reader.read(bad)
 
 
+@pytest.mark.parametrize("beside", ["empty", "loop"])
+def test_only_what_has_bytes_is_a_witness(
+    beside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty file can be read from a dead disk; a link in a circle hides no other file."""
+    photos = many(tmp_path / "photos", 2)
+    bad, good = sorted(map(str, photos.iterdir()))
+    if beside == "empty":
+        Path(good).write_bytes(b"")
+    monkeypatch.setattr("ml.reader.sleep", lambda _: None)
+    real = os.scandir
+
+    def broken(name: str) -> bytes:
+        fail([OSError(errno.EIO, "I/O error")] if name == bad else [])
+        return fetch(name)
+
+    monkeypatch.setattr("ml.reader.fetch", broken)
+    if beside == "loop":
+        loop = photos / "loop"
+        loop.symlink_to(loop)
+        first = sorted(real(photos), key=lambda entry: not entry.is_symlink())
+        monkeypatch.setattr("ml.sources.os.scandir", lambda _: nullcontext(first))
+    with pytest.raises(ScoringError if beside == "empty" else OSError, match="I/O error"):
+        Reader().read(bad)
+
+
 def test_short_memory_is_no_fault_of_a_photo(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ml.reader.fetch", lambda _: fail([MemoryError()]))
-    with pytest.raises(ScoringError, match="short of memory"):
+    with pytest.raises(ScoringError, match=r"short of memory for .*00000\.jpg"):
         Reader().read(str(one / "00000.jpg"))
 
 

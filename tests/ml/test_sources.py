@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from ml.errors import ScoringError, UnsupportedFormat
+from ml.errors import ScoringError, UnreadableImage, UnsupportedFormat
 from ml.sources import absolute, fetch, names
 from tests.conftest import ROOT
 from tests.ml.colours import write_colours
@@ -129,6 +129,16 @@ def test_what_cannot_be_fetched_is_said(store: MemoryFileSystem, tmp_path: Path)
     for name in (f"{BASE}/missing.jpg", f"{tmp_path}/missing.jpg"):
         with pytest.raises(OSError, match="missing"):
             fetch(name)
+
+
+def test_an_object_far_too_large_is_no_photo(
+    store: MemoryFileSystem, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ml.image.MAX_BYTES", "ml.sources.MAX_BYTES"):
+        monkeypatch.setattr(name, 1 << 21)
+    store.pipe_file("/photos/b.jpg", photo + bytes(1 << 22))
+    with pytest.raises(UnreadableImage, match="GB"):
+        fetch(f"{BASE}/b.jpg")
 
 
 def test_sources_are_kept_so_that_they_mean_the_same_elsewhere() -> None:

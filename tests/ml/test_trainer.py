@@ -64,6 +64,15 @@ def test_photos_that_vanish_or_break_do_not_end_a_run(
     assert len(rows(tmp_path / "run")) == 2
 
 
+def test_no_batch_keeps_a_file_open(photos: Path, tmp_path: Path) -> None:
+    """As what a loading process hands over in shared memory does: a system allows 1,024."""
+    run = trainer(photos, tmp_path / "run", workers=1, epochs=1)
+    assert run.run() == "completed"
+    answers = [*run.seen, *run._answers(run.loaders.held_out["test"])]
+    assert len(answers) > 2
+    assert not [1 for _, labels in answers if labels.is_shared()]  # type: ignore[no-untyped-call]
+
+
 def test_a_run_whose_photos_are_all_gone_says_so(photos: Path, tmp_path: Path) -> None:
     run = trainer(photos, tmp_path / "run")
     photos.rename(tmp_path / "elsewhere")
