@@ -189,9 +189,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reading.start(seconds)
 
     def _say_goodbye(self) -> None:
-        """Wait for a request that may be on its way: none is where an answer still goes out."""
+        """Wait for a request on its way, but not for one behind an answer that still goes out."""
         if self.transport.get_write_buffer_size():
-            return self._hang_up()
+            return self._close()
         self._start_reading(GOODBYE_SECONDS)
 
     def _start_reading(self, seconds: float) -> None:

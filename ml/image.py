@@ -91,7 +91,9 @@ def check_length(count: int) -> None:
         UnreadableImage
     """
     if count > MAX_BYTES:
-        raise UnreadableImage(f"A file of {count / 1e9:.0f} GB is no photo that can be read.")
+        raise UnreadableImage(
+            f"A file of more than {MAX_BYTES / 1e9:g} GB is no photo that can be read."
+        )
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, needed_side: int | None = None) -> Photo:

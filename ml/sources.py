@@ -20,7 +20,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from ml.errors import ImageError, ScoringError
 from ml.files import find
 from ml.formats import recognise
-from ml.image import MAX_BYTES, check_length, read
+from ml.image import check_length, read
 
 Named = tuple[str, str]  # a path or URL, and why it cannot be used, or nothing
 
@@ -61,6 +61,7 @@ def fetch(name: str) -> bytes:
 
     Raises:
         EmptyImage, UnsupportedFormat, OSError, and what file systems of fsspec raise
+        UnreadableImage: where it is far too large.
     """
     local = _path(name)
     if local is not None:
@@ -69,9 +70,11 @@ def fetch(name: str) -> bytes:
     with files.open_input_stream(path) as stream:
         start = stream.read(_CHUNK)
         recognise(start)
-        data = bytes(start + stream.read(MAX_BYTES))
-    check_length(len(data))
-    return data
+        data = bytearray(start)
+        while chunk := stream.read(_CHUNK):  # some streams give less than they are asked for
+            data += chunk
+            check_length(len(data))
+        return bytes(data)
 
 
 def lasts(error: Exception, name: str) -> bool:

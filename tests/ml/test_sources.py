@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 import pyarrow.parquet as pq
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from ml.errors import ScoringError, UnreadableImage, UnsupportedFormat
 from ml.sources import absolute, fetch, names
@@ -134,11 +134,21 @@ def test_what_cannot_be_fetched_is_said(store: MemoryFileSystem, tmp_path: Path)
 def test_an_object_far_too_large_is_no_photo(
     store: MemoryFileSystem, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("ml.image.MAX_BYTES", "ml.sources.MAX_BYTES"):
-        monkeypatch.setattr(name, 1 << 21)
+    monkeypatch.setattr("ml.image.MAX_BYTES", 1 << 21)
     store.pipe_file("/photos/b.jpg", photo + bytes(1 << 22))
     with pytest.raises(UnreadableImage, match="GB"):
         fetch(f"{BASE}/b.jpg")
+
+
+def test_a_stream_that_gives_less_than_asked_is_read_to_its_end(
+    store: MemoryFileSystem, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one over HTTP does, which hands out what has arrived."""
+    read = MemoryFile.read
+    monkeypatch.setattr(MemoryFile, "read", lambda file, most=-1: read(file, min(most, 999)))
+    long = photo + bytes(100_000)
+    store.pipe_file("/photos/b.jpg", long)
+    assert fetch(f"{BASE}/b.jpg") == long
 
 
 def test_sources_are_kept_so_that_they_mean_the_same_elsewhere() -> None:
