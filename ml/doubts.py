@@ -6,33 +6,30 @@ that each fifth of the photos can have one of its own, which learnt from the oth
 """
 
 import warnings
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
-from rich.progress import track
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch.utils.data import DataLoader
 
 from ml.card import Card
 from ml.checkpoint import initialise, load
 from ml.config import STARTS, Config
-from ml.dataset import PhotoDataset
 from ml.device import Device
 from ml.errors import ModelError, SkyspotterError
 from ml.folder import Folder
+from ml.loading import in_order
 from ml.metrics import Floats, Ints
 from ml.model import NETWORKS, normalise
+from ml.progress import watched
 from ml.records import DOUBTS
 from ml.served import Settled, write_predictions
 
@@ -40,7 +37,6 @@ FOLDS = 5
 MOST_PHOTOS, MOST_CELLS = 20_000, 1_000_000
 """Photos, and photos times classes, that are judged at most: some minutes on two cores."""
 
-Step = TypeVar("Step")
 Features = npt.NDArray[np.float32]
 
 
@@ -115,7 +111,7 @@ def out_of_fold(pooled: Features, truth: Ints, groups: Ints, classes: int) -> Fl
     """
     chances = np.zeros((len(truth), classes))
     folds = StratifiedGroupKFold(FOLDS).split(pooled, truth, groups)
-    for learnt, asked in _bar(folds, "Judging the training photos", FOLDS):
+    for learnt, asked in watched(folds, "Judging the training photos", FOLDS):
         # Far more is pooled than there are photos in most folders, so it takes a heavy hand.
         model = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=300))
         with warnings.catch_warnings():
@@ -132,16 +128,11 @@ def _pool(config: Config, folder: Folder, card: Card) -> tuple[Features, Ints]:
     initialise(network, config.initial)
     device = Device.choose(config.workers)
     backbone = device.house(network.features.eval())
-    photos = PhotoDataset(folder.of("train"), folder.classes, card.preprocessing)
-    loader = DataLoader(photos, batch_size=config.batch, num_workers=config.workers)
+    loader = in_order(config, folder.of("train"), folder.classes, card.preprocessing)
     pooled, truth = [], []
-    for pixels, labels in _bar(loader, "Looking at the training photos", len(loader)):
+    for pixels, labels in watched(loader, "Looking at the training photos"):
         with device.autocast():
             maps = backbone(normalise(device.place(pixels)))  # (N, 1280, 7, 7)
         pooled.append(maps.float().mean(dim=(2, 3)).cpu().numpy())
         truth.append(labels.numpy().copy())  # the loader's own would keep a file open
     return np.concatenate(pooled), np.concatenate(truth)
-
-
-def _bar(steps: Iterable[Step], doing: str, total: int) -> Iterable[Step]:
-    return track(steps, doing, total=total, console=Console(stderr=True), transient=True)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 
 from ml.card import Card
@@ -17,6 +16,7 @@ from ml.folder import Sample
 from ml.metrics import Floats, Ints, calibration_error, measure
 from ml.predictor import Predictor
 from ml.probability import probabilities
+from ml.progress import watched
 from ml.refusal import refusal
 
 SHOWN_CLASSES = 50
@@ -57,12 +57,10 @@ def evaluate(
 def logits_of(predictor: Predictor, samples: Sequence[Sample]) -> Floats:
     """Predict every photo, on all cores: float64 (N, C), in the order of `samples`."""
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        logits = track(
+        logits = watched(
             pool.map(lambda sample: predictor.predict(sample.path).logits, samples),
             "Predicting",
-            total=len(samples),
-            console=Console(stderr=True),
-            transient=True,
+            len(samples),
         )
         return np.array(list(logits), dtype=np.float64)
 

@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from ml.checkpoint import load
@@ -37,6 +36,7 @@ from ml.model import Network, normalise
 from ml.predictor import Predictor
 from ml.preprocessing import PADDING, STRIDE, Box, Preprocessing, boxes, network_input, region
 from ml.probability import probabilities
+from ml.progress import watched
 
 STEPS = 16
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -76,8 +76,8 @@ def judge(predictor: Predictor, parameters: Path, samples: Sequence[Sample]) -> 
         )
     network, _ = load(parameters)
     # Grad-CAM takes one photo after the other; the curves are measured beside it.
-    watched = track(boxed, "Explaining", console=Console(stderr=True), transient=True)
-    photos = (_explain(predictor, network, sample, box) for sample, box in watched)
+    in_turn = watched(boxed, "Explaining")
+    photos = (_explain(predictor, network, sample, box) for sample, box in in_turn)
     measured = list(on_all_cpus(lambda photo: _measure(predictor, photo), photos))
     return {
         "photos": len(boxed),

@@ -9,8 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import pairwise_distances, roc_auc_score
 
@@ -21,6 +19,7 @@ from ml.evaluate import truth_of
 from ml.image import decode, read
 from ml.metrics import Floats, Ints
 from ml.preprocessing import network_input
+from ml.progress import watched
 from ml.sample import Sample
 
 
@@ -72,13 +71,7 @@ def features(parameters: Path, card: Card, samples: Sequence[Sample]) -> Floats 
         lambda _, __, pooled: found.append(pooled.flatten(1).double().mean(0).numpy())
     )
     with torch.no_grad():
-        for pixels in track(
-            on_all_cpus(views, samples),
-            "Comparing distances",
-            total=len(samples),
-            console=Console(stderr=True),
-            transient=True,
-        ):
+        for pixels in watched(on_all_cpus(views, samples), "Comparing distances", len(samples)):
             network(normalise(torch.from_numpy(pixels)))
     return np.stack(found)
 

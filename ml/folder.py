@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 
 from ml.card import Split
 from ml.cpus import on_all_cpus
@@ -22,6 +21,7 @@ from ml.duplicates import find_duplicates
 from ml.errors import DataError, ImageError, sentence
 from ml.files import walk
 from ml.image import decode, read
+from ml.progress import watched
 from ml.sample import Dropped, Sample
 from ml.similarity import Fingerprint, fingerprint
 
@@ -265,15 +265,7 @@ def _read_index(root: Path) -> dict[str, dict[str, str]]:
 
 def _look_at(paths: list[Path]) -> list[Look]:
     """Look at every file, on all cores."""
-    return list(
-        track(
-            on_all_cpus(_look, paths),
-            "Looking at the photos",
-            total=len(paths),
-            console=Console(stderr=True),
-            transient=True,
-        )
-    )
+    return list(watched(on_all_cpus(_look, paths), "Looking at the photos", len(paths)))
 
 
 def _look(path: Path) -> Look:

@@ -1,5 +1,6 @@
 """Which photos come when: batches to train on, and what is held out in its order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from ml.errors import DataError
 from ml.folder import Folder
 from ml.preprocessing import Preprocessing
 from ml.processes import Processes
+from ml.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def load_photos(
         DataError: where a process would have fewer than two photos of a batch.
     """
     photos = [*folder.of("train"), *folder.others]
-    seed, classes, pinned = config.split.seed, folder.classes, torch.cuda.is_available()
+    seed, classes = config.split.seed, folder.classes
     smallest = min(config.batch, len(photos))
     if smallest < 2 * team.count:
         raise DataError(
@@ -46,16 +48,23 @@ def load_photos(
         batch_sampler=batches,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
-        pin_memory=pinned,
+        pin_memory=torch.cuda.is_available(),
     )
     held_out = {
-        name: DataLoader(
-            PhotoDataset(folder.of(name)[team.rank :: team.count], classes, preprocessing),
-            batch_size=config.batch,
-            num_workers=config.workers,
-            pin_memory=pinned,
-        )
+        name: in_order(config, folder.of(name)[team.rank :: team.count], classes, preprocessing)
         for name in ("validation", "test")
         if folder.of(name)
     }
     return Loaders(batches, training, held_out)
+
+
+def in_order(
+    config: Config, photos: Sequence[Sample], classes: Sequence[str], preprocessing: Preprocessing
+) -> DataLoader[Item]:
+    """Load photos as they are served, one centre view each, in batches."""
+    return DataLoader(
+        PhotoDataset(photos, classes, preprocessing),
+        batch_size=config.batch,
+        num_workers=config.workers,
+        pin_memory=torch.cuda.is_available(),
+    )

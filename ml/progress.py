@@ -1,7 +1,28 @@
-"""The bars that a person watches while the network learns, or while photos are scored."""
+"""The bars that a person watches while the network learns, or while photos go by."""
+
+from collections.abc import Iterable
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
+
+Step = TypeVar("Step")
+
+
+def watched(steps: Iterable[Step], doing: str, total: int | None = None) -> Iterable[Step]:
+    """Pass the steps on with a bar on standard error, which is gone at the end.
+
+    Args:
+        total: how many there are, where they have no length.
+    """
+    return track(steps, doing, total=total, console=Console(stderr=True), transient=True)
 
 
 class Bar(Progress):
