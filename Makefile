@@ -15,7 +15,7 @@ serve: .venv/serving
 install: .venv/development
 
 # In a process of their own: Ray's gRPC does not outlive forks, and training forks its loaders.
-OF_RAY := tests/app/test_cluster.py tests/ml/test_ray_score.py
+OF_RAY := tests/app/test_ray_serve.py tests/ml/scoring/test_ray.py
 
 # Lint and types first: they are the fastest to fail.
 test: check

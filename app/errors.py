@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 
-from app.observe import note
-from app.request_id import HEADER, request_id
+from app.middleware.access_log import note
+from app.middleware.request_id import HEADER, request_id
 from ml.errors import (
     EmptyImage,
     ImageError,

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from app.errors import NotReady
 from app.metrics import Metrics
+from app.model_backup import Spare, look
 from app.schemas import EvidenceGrid, EvidenceKind, Health, Model, ModelCard, evidence_of
 from app.settings import Settings
-from app.spare import Spare, look
-from ml.card import Card
 from ml.errors import ModelError
+from ml.models.card import Card
 from ml.predictor import Prediction, Predictor
 
 log = logging.getLogger("skyspotter")

@@ -11,15 +11,16 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from app import logs, predict, probes, web
-from app.door import DOOR, Door
+from app import logs
 from app.errors import handle_errors
 from app.inference import Inference
-from app.observe import Observe
-from app.request_id import HEADER, RequestId
-from app.security import SecurityHeaders
-from app.service import Service
+from app.middleware.access_log import Observe
+from app.middleware.request_id import HEADER, RequestId
+from app.middleware.security import SecurityHeaders
+from app.routes import operations, pages, predict
+from app.server.load_shedding import DOOR, Door
 from app.settings import Settings
+from app.state import Service
 from ml import __version__
 
 DESCRIPTION = "Tells what flies on a photo of the sky. Try `POST /predict` with a photo."
@@ -47,7 +48,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # it knows nothing of ROOT_PATH
-        docs_url=None,  # ours is in app/web.py: FastAPI's loads Swagger UI from the internet
+        docs_url=None,  # FastAPI's loads from the internet; app/routes/pages.py
         redoc_url=None,
     )
     app.root_path = settings.root_path  # for Lambda, where no server can be told of it
@@ -55,8 +56,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     handle_errors(app)
     _add_middleware(app, service)
     app.include_router(predict.router)
-    app.include_router(probes.router)
-    app.include_router(web.router)
+    app.include_router(operations.router)
+    app.include_router(pages.router)
     return app
 
 

@@ -22,10 +22,10 @@ from app.examples import (
     PNG_EXAMPLE,
     REQUEST_ID,
 )
-from ml.card import Card
 from ml.evidence import data_uri, grid, overlay
+from ml.images.preprocessing import Preprocessing
+from ml.models.card import Card
 from ml.predictor import Prediction as Answer
-from ml.preprocessing import Preprocessing
 
 
 class Image(BaseModel):

@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.logs import on_lambda
 from ml.cpus import usable_cpus
-from ml.image import MAX_PIXELS
-from ml.opening import EngineChoice, PrecisionChoice
+from ml.engines.loader import EngineChoice, PrecisionChoice
+from ml.images.decode import MAX_PIXELS
 from ml.predictor import SHIPPED_MODEL
 
 PREFIX = "SKYSPOTTER_"

@@ -19,15 +19,15 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from ml.abuse import check_scans, check_structure
-from ml.colour import Pixels
-from ml.formats import recognise
-from ml.image import decode
-from ml.jpeg import decode_jpeg
+from ml.data.synthetic import CLASSES, draw, to_image
+from ml.images.colour import Pixels
+from ml.images.decode import decode
+from ml.images.formats import recognise
+from ml.images.jpeg import decode_jpeg
+from ml.images.limits import check_scans, check_structure
+from ml.images.preprocessing import Preprocessing, boxes, network_input
+from ml.images.resize import by_pillow, resize
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.preprocessing import Preprocessing, boxes, network_input
-from ml.resize import by_pillow, resize
-from ml.synthesize import CLASSES, draw, to_image
 
 
 def photo(width: int, height: int) -> bytes:

@@ -30,8 +30,8 @@ from benchmarks.load.photo import as_body, jpeg
 from benchmarks.load.process import Server, running
 from benchmarks.load.sheet import Goal, Sheet, goal_sheet, machine
 from ml.cpus import usable_cpus
+from ml.data.synthetic import CLASSES
 from ml.predictor import Predictor
-from ml.synthesize import CLASSES
 
 CONNECTIONS = 1000
 """At most: far more than the service has places, for a refusal frees its connection at once."""

@@ -31,12 +31,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ml.cpus import usable_cpus
-from ml.image import decode, read
-from ml.job import Photo
+from ml.data.synthetic import CLASSES, draw
+from ml.images.decode import decode, read
+from ml.images.preprocessing import network_input
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.preprocessing import network_input
-from ml.score import Chosen, Scored, choose, here, score
-from ml.synthesize import CLASSES, draw
+from ml.scoring.job import Photo
+from ml.scoring.local import Chosen, Scored, choose, here, score
 
 QUIET = Console(quiet=True)
 MODEL = choose(SHIPPED_MODEL)
@@ -103,7 +103,7 @@ def on_nodes(nodes: int, paths: list[Path]) -> float:
     """Seconds on a cluster of so many nodes, each on one CPU, from its first part to its last."""
     from ray.cluster_utils import Cluster
 
-    from ml.ray_score import cluster
+    from ml.scoring.ray import cluster
 
     node: dict[str, Any] = {
         "num_cpus": 1,

@@ -29,18 +29,18 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ml.card import Split
-from ml.checkpoint import initialise
-from ml.config import Config
+from ml.data.image_folder import Folder, Sample, divide, scan
+from ml.data.synthetic import synthesize
 from ml.dataset import augmentation
-from ml.folder import Folder, Sample, divide, scan
-from ml.image import decode
+from ml.images.decode import decode
+from ml.images.preprocessing import Preprocessing
 from ml.model import DEVIATION, MEAN, NETWORKS, normalise
-from ml.preprocessing import Preprocessing
-from ml.run import choose_strategy
-from ml.synthesize import synthesize
+from ml.models.card import Split
+from ml.models.checkpoint import initialise
+from ml.runs.run import choose_strategy
 from ml.torchvision_import import transforms
 from ml.trainer import Trainer
+from ml.training.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 Item = tuple[torch.Tensor, int]

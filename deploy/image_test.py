@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from deploy.engines import WORK, Buildah, Docker
-from ml.synthesize import draw
+from ml.data.synthetic import draw
 from tests.app.runtime_api import RuntimeApi
 
 LIMIT, LIMIT_BEYOND_BASE = 300e6, 190e6  # bytes, uncompressed

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 
+from ml.data.image_folder import NO_CLASS, Sample
 from ml.errors import ImageError
-from ml.folder import NO_CLASS, Sample
-from ml.image import decode
-from ml.preprocessing import PADDING, Preprocessing, network_input
+from ml.images.decode import decode
+from ml.images.preprocessing import PADDING, Preprocessing, network_input
 from ml.torchvision_import import transforms
 
 Item = tuple[Tensor, int]

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ml.images.preprocessing import Box
 from ml.predictor import Prediction
-from ml.preprocessing import Box
 
 Floats = npt.NDArray[np.float64]
 

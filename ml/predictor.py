@@ -6,12 +6,12 @@ from time import perf_counter
 
 import numpy as np
 
-from ml.card import Card
-from ml.engine import Engine, Floats
-from ml.image import MAX_PIXELS, Facts, decode, read
-from ml.opening import EngineChoice, PrecisionChoice, open_best, open_engine
-from ml.preprocessing import Box, boxes, network_input, region
-from ml.probability import probabilities
+from ml.engines.loader import EngineChoice, PrecisionChoice, open_best, open_engine
+from ml.images.decode import MAX_PIXELS, Facts, decode, read
+from ml.images.preprocessing import Box, boxes, network_input, region
+from ml.models.card import Card
+from ml.models.engine import Engine, Floats
+from ml.models.probability import probabilities
 
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "model.onnx"
 

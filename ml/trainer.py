@@ -18,23 +18,30 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ml import __version__
-from ml.card import Card
-from ml.checkpoint import fingerprint, initialise, load_state, parameters_of, save, save_state
-from ml.config import Config
+from ml.data.image_folder import Folder
 from ml.dataset import UNREADABLE, Item, PhotoDataset, seed_from
-from ml.device import Device
 from ml.errors import DataError
-from ml.folder import Folder
-from ml.lesson import Lesson, class_weights, teacher
-from ml.loading import load_photos
-from ml.metrics import measure
+from ml.evaluation.metrics import measure
+from ml.images.preprocessing import Preprocessing
 from ml.model import NETWORKS, normalise
-from ml.optimisation import Optimisation
-from ml.preprocessing import Preprocessing
-from ml.probability import probabilities
-from ml.processes import ALONE, Processes
+from ml.models.card import Card
+from ml.models.checkpoint import (
+    fingerprint,
+    initialise,
+    load_state,
+    parameters_of,
+    save,
+    save_state,
+)
+from ml.models.probability import probabilities
 from ml.progress import Bar
-from ml.standing import FINISH, Standing, Stopped, line, row, write_history
+from ml.training.config import Config
+from ml.training.device import Device
+from ml.training.distributed import ALONE, Processes
+from ml.training.loaders import load_photos
+from ml.training.optim import Optimisation
+from ml.training.state import FINISH, Standing, Stopped, line, row, write_history
+from ml.training.targets import Lesson, class_weights, teacher
 
 STATE = "last.pt"
 Answers = list[tuple[Tensor, Tensor]]  # logits (N, C) and true classes (N,) of each batch

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml.card import Card
+from ml.data.synthetic import CLASSES, draw, synthesize
+from ml.images.preprocessing import Preprocessing
+from ml.models.card import Card
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.preprocessing import Preprocessing
-from ml.synthesize import CLASSES, draw, synthesize
 
 ROOT = Path(__file__).resolve().parents[1]
 NO_RAY = "Ray: pip install --constraint constraints.txt --editable '.[ray]'"

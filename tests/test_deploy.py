@@ -16,10 +16,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.__main__ import DRAIN_SECONDS
 from app.main import create_app
 from app.metrics import STAGES, Metrics
 from app.schemas import Model
+from app.server.cli import DRAIN_SECONDS
 from app.settings import PREFIX, Settings
 from deploy.engines import TAG, Docker
 from deploy.image_test import LEFT_OVER

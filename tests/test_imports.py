@@ -5,7 +5,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["app", "app.main", "app.handler", "ml.predictor", "ml.__main__"]
+    "module", ["app", "app.main", "app.handler", "ml.predictor", "ml.cli.main"]
 )
 def test_serving_never_imports_the_training_side(module: str) -> None:
     heavy = {"torch", "torchvision", "sklearn", "scipy", "onnx", "safetensors", "matplotlib"}
@@ -16,6 +16,7 @@ def test_serving_never_imports_the_training_side(module: str) -> None:
 
 
 def test_ml_never_imports_app() -> None:
-    code = "import sys, ml.run, ml.__main__; print([m for m in sys.modules if m.startswith('app')])"
+    found = "[m for m in sys.modules if m.startswith('app')]"
+    code = f"import sys, ml.runs.run, ml.cli.main; print({found})"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -36,7 +36,7 @@ def test_table_of_errors_is_the_services() -> None:
         for row in re.findall(r"^\| \d{3}[, \d]* \|(.*?)\|", README, re.MULTILINE)
         for code in re.findall(r"`(\w+)`", row)
     }
-    files = [ROOT / "app" / name for name in ("errors.py", "protocol.py")]
+    files = [ROOT / "app" / name for name in ("errors.py", "server/protocol.py")]
     source = "".join(file.read_text(encoding="utf-8") for file in files)
     raised = set(re.findall(r'(?:\d{3}[,:] \(?|"code": )"(\w+)"', source))
     assert documented == raised - {"client_gone"}  # which nobody reads

@@ -22,10 +22,10 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ml.card import Split
-from ml.config import Config
 from ml.model import DEVIATION, MEAN, NETWORKS, Output
-from ml.run import run
+from ml.models.card import Split
+from ml.runs.run import run
+from ml.training.config import Config
 
 SIDE = 240
 """Of the pictures that EfficientNet-Lite1 was made for; ours have 224."""

@@ -11,8 +11,8 @@ from statistics import median
 from benchmarks.load.photo import Photo, as_body, as_form, jpeg
 from benchmarks.load.process import ROOT, Server, running
 from benchmarks.load.wrk import Load, load
+from ml.data.synthetic import CLASSES
 from ml.predictor import Predictor
-from ml.synthesize import CLASSES
 
 PEERS = ROOT / ".venv-peers" / "bin"
 CONNECTIONS = (8, 1, 64)

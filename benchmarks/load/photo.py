@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 
-from ml.synthesize import CLASSES, draw
+from ml.data.synthetic import CLASSES, draw
 
 _BOUNDARY = "f0e1d2c3b4a5968778695a4b3c2d1e0f"
 

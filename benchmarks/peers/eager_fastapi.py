@@ -6,8 +6,8 @@ import torch
 from fastapi import FastAPI, File
 
 from benchmarks.peers.photo import answer, read
-from ml.checkpoint import SHIPPED_PARAMETERS, load
 from ml.model import DEVIATION, MEAN
+from ml.models.checkpoint import SHIPPED_PARAMETERS, load
 
 torch.set_num_threads(1)
 app = FastAPI()

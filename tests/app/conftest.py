@@ -17,9 +17,9 @@ from fastapi.testclient import TestClient
 from uvicorn import Config, Server
 
 from app.main import create_app
-from app.protocol import BoundedProtocol
-from app.service import Service
+from app.server.protocol import BoundedProtocol
 from app.settings import Settings
+from app.state import Service
 from ml.cpus import usable_cpus
 from ml.predictor import SHIPPED_MODEL
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.app.conftest import serving
 from tests.conftest import encoded
-from tests.ml.test_image import png
+from tests.ml.images.test_decode import png
 
 
 def check(response: object, status: int, code: str) -> None:
@@ -150,7 +150,7 @@ def test_short_memory_is_no_fault_of_the_photo(
         raise MemoryError
 
     with serving() as client:
-        monkeypatch.setattr("ml.image.decode_jpeg", fail)
+        monkeypatch.setattr("ml.images.decode.decode_jpeg", fail)
         check(client.post("/predict", content=photo), 500, "internal_error")
         monkeypatch.undo()
         assert client.post("/predict", content=photo).status_code == 200

@@ -12,14 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from ml.card import Card
+from ml.engines.loader import int8_beside
 from ml.evidence import grid, overlay
-from ml.export import stamp
-from ml.metadata import read_metadata
-from ml.opening import int8_beside
+from ml.export.onnx import stamp
+from ml.images.preprocessing import Preprocessing, boxes
+from ml.models.card import Card
+from ml.models.onnx_file import read_metadata
+from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.preprocessing import Preprocessing, boxes
-from ml.probability import probabilities
 from tests.app.conftest import serving
 from tests.conftest import encoded, picture
 

@@ -8,9 +8,9 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
-from ml.export import stamp
+from ml.export.onnx import stamp
+from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.probability import probabilities
 from tests.app.conftest import serving
 
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from ml.data.synthetic import draw
 from ml.evidence import PALETTE
-from ml.export import stamp
+from ml.export.onnx import stamp
+from ml.images.preprocessing import Preprocessing
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.preprocessing import Preprocessing
-from ml.synthesize import draw
 from tests.browser.conftest import (
     PHONE,
     SURE,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FileChooser, FilePayload, Page, expect
 
-from ml.export import stamp
+from ml.export.onnx import stamp
 from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.browser.conftest import (
     DAMAGED,

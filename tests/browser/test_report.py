@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import Open, accessible, shoot
-from tests.ml.test_report import finished, folder  # the run that it tells of
+from tests.ml.report.test_page import finished, folder  # the run that it tells of
 
 __all__ = ["finished", "folder"]
 

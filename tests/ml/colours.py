@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from ml.card import Card
-from ml.preprocessing import Preprocessing
+from ml.images.preprocessing import Preprocessing
+from ml.models.card import Card
 
 CLASSES = ("red", "green", "blue")
 CARD = Card(

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ml.card import Split
+from ml.data.image_folder import Sample, divide, scan
 from ml.dataset import UNREADABLE, Augment, Batches, PhotoDataset
-from ml.folder import Sample, divide, scan
-from ml.image import decode
-from ml.preprocessing import PADDING, Preprocessing, network_input
+from ml.images.decode import decode
+from ml.images.preprocessing import PADDING, Preprocessing, network_input
+from ml.models.card import Split
 
 
 @pytest.mark.parametrize("strategy", ["native", "shorter-side"])

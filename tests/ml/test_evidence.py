@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from ml.evidence import PALETTE, Floats, data_uri, grid, overlay
+from ml.images.preprocessing import Box
 from ml.predictor import Prediction, Predictor
-from ml.preprocessing import Box
 
 
 def views_at(prediction: Prediction, *starts: tuple[float, float]) -> Prediction:

@@ -70,7 +70,7 @@ def test_mean_of_evidence_is_the_logit(network: nn.Module, size: int) -> None:
 
 @pytest.mark.parametrize("architecture", [Net, PlainNet])
 def test_a_cell_looks_at_the_corner_of_its_square(architecture: type[Net | PlainNet]) -> None:
-    """What `ml.preprocessing.region` places the evidence by: cell i surrounds pixel 32 i."""
+    """What `ml.images.preprocessing.region` places the evidence by: cell i surrounds pixel 32 i."""
     torch.manual_seed(0)
     weight = torch.zeros(480, 480)
     for _ in range(8):  # of one network, with its own weights, the middle is up to 10 pixels off

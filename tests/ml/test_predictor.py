@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml.card import Card
-from ml.engine import Floats, Pixels
+from ml.data.synthetic import CLASSES
 from ml.errors import ModelError, UnsupportedFormat
-from ml.image import decode
+from ml.images.decode import decode
+from ml.images.preprocessing import Preprocessing, network_input
+from ml.models.card import Card
+from ml.models.engine import Floats, Pixels
+from ml.models.probability import probabilities
 from ml.predictor import Predictor
-from ml.preprocessing import Preprocessing, network_input
-from ml.probability import probabilities
-from ml.synthesize import CLASSES
 from tests.conftest import encoded, picture
 
 

@@ -9,14 +9,14 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ml.card import Split
-from ml.checkpoint import SHIPPED_PARAMETERS, fingerprint, load
-from ml.config import Config
+from ml.data.image_folder import divide, scan
 from ml.errors import DataError, ModelError
-from ml.folder import divide, scan
-from ml.preprocessing import Preprocessing
-from ml.standing import Standing
+from ml.images.preprocessing import Preprocessing
+from ml.models.card import Split
+from ml.models.checkpoint import SHIPPED_PARAMETERS, fingerprint, load
 from ml.trainer import STATE, Trainer
+from ml.training.config import Config
+from ml.training.state import Standing
 
 
 def trainer(photos: Path, output: Path, resume: bool = False, **settings: Any) -> Trainer:

@@ -1,0 +1,135 @@
+"""From trained parameters to the ONNX file that is served: written only if it agrees."""
+
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from PIL import Image, ImageOps
+
+from ml.data.synthetic import CLASSES, draw
+from ml.engines.onnxruntime import OnnxEngine
+from ml.errors import ExportError, ModelError
+from ml.images.preprocessing import Preprocessing, network_input
+from ml.model import Served
+from ml.models.card import Card
+from ml.models.checkpoint import load, replacing
+from ml.models.engine import Pixels
+from ml.models.onnx_file import HASH, network_hash, read_metadata
+from ml.models.self_test import SIDE, Reference
+
+TOLERANCE = 1e-3
+"""Largest difference of a logit that still counts as the same network; 1e-5 is usual."""
+REFERENCES = 4
+"""Pictures that a file carries: each costs its start one inference."""
+TOLERANCES = {"float32": 0.02, "int8": 0.1}
+"""Largest difference of a logit of theirs. Sums of int8 that saturate, on a Haswell: 0.16."""
+
+
+def export(parameters: Path, output: Path, inputs: Pixels | None = None) -> float:
+    """Write `output` from a safetensors file, or the best of a run folder.
+
+    Args:
+        inputs: (N, size, size, 3) RGB bytes to compare both on; drawn pictures by default.
+
+    Returns:
+        The largest difference of a logit or a cell of the evidence from PyTorch's.
+
+    Raises:
+        ModelError: where the parameters cannot be read.
+        ExportError: where the file would disagree with PyTorch; it is not written then.
+    """
+    if parameters.is_dir():  # a finished run's model carries its scores, an unfinished has none
+        finished = parameters / "model.safetensors"
+        parameters = finished if finished.exists() else parameters / "best.safetensors"
+    if parameters.suffix != ".safetensors":
+        raise ModelError(f"{parameters} is neither a run folder nor a safetensors file.")
+    network, card = load(parameters)
+    served = Served(network).eval()
+    if inputs is None:
+        inputs = drawn_inputs(card.preprocessing)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as partial:
+        partial.write_bytes(_to_onnx(served, card))
+        difference = _verify(served, partial, inputs)
+        add_reference(partial)
+        return difference
+
+
+def stamp(file: Path, card: Card) -> None:
+    """Replace the card of an ONNX file and leave all else as it is."""
+    # A field that the card has no more must go too: an int8 model's, for one.
+    others = {k: v for k, v in read_metadata(file).items() if k not in Card.model_fields}
+    _write_metadata(file, others | card.to_metadata())
+
+
+def add_reference(file: Path) -> None:
+    """Let an ONNX file carry drawn pictures with the logits that it gives for them here."""
+    engine = OnnxEngine(file)
+    drawn = (_drawn(3, number) for number in range(REFERENCES))
+    pictures = np.stack([np.asarray(ImageOps.fit(picture, (SIDE, SIDE))) for picture in drawn])
+    reference = Reference.of(engine, pictures, TOLERANCES[engine.card.precision])
+    _write_metadata(file, read_metadata(file) | reference.to_metadata())
+
+
+def _write_metadata(file: Path, metadata: dict[str, str]) -> None:
+    model = onnx.load_model(file)
+    with replacing(file) as partial:
+        onnx.save_model(model, partial)
+        onnx.helper.set_model_props(model, metadata | {HASH: network_hash(partial)})
+        onnx.save_model(model, partial)
+
+
+def drawn_inputs(preprocessing: Preprocessing, count: int = 16) -> Pixels:
+    """Views of drawn pictures, (N, size, size, 3): something to compare networks on anywhere."""
+    pictures = (_drawn(2, number) for number in range(count))
+    return np.concatenate([network_input(picture, preprocessing) for picture in pictures])
+
+
+def _drawn(seed: int, number: int) -> Image.Image:
+    return draw(CLASSES[number % len(CLASSES)], np.random.default_rng((seed, number)))[0]
+
+
+def _to_onnx(served: Served, card: Card) -> bytes:
+    size = card.preprocessing.size
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter, nobody's to act on
+        program = torch.onnx.export(
+            served,
+            (example,),
+            input_names=["image"],
+            output_names=["logits", "evidence"],
+            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, card.to_metadata())
+    onnx.checker.check_model(model)
+    buffer = io.BytesIO()
+    onnx.save_model(model, buffer)
+    return buffer.getvalue()
+
+
+@torch.no_grad()
+def _verify(served: Served, file: Path, inputs: Pixels) -> float:
+    engine, difference, same_labels = OnnxEngine(file), 0.0, True
+    for start in range(0, len(inputs), 16):  # a batch's worth of memory
+        pixels = inputs[start : start + 16]
+        expected = [output.numpy() for output in served(torch.from_numpy(pixels))]
+        found = engine.run(pixels)
+        same_labels &= bool((found[0].argmax(1) == expected[0].argmax(1)).all())
+        gaps = (float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
+        difference = max(difference, *gaps)
+    if not same_labels or not difference <= TOLERANCE:
+        raise ExportError(
+            f"The exported model differs from PyTorch by up to {difference:.2g} on "
+            f"{len(inputs)} inputs ({TOLERANCE:g} is allowed): nothing was written."
+        )
+    return difference

@@ -1,0 +1,114 @@
+"""From a photo to the network's input: the resizing strategy, chosen once at training.
+
+A model file carries its `Preprocessing`; evaluation and serving read it from there, so that
+they cannot differ. Normalisation is part of the network's graph and has no place here.
+"""
+
+from math import ceil
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ml.images.colour import Pixels
+from ml.images.resize import resize
+
+Strategy = Literal["native", "shorter-side"]
+Box = tuple[float, float, float, float]
+
+STRIDE = 32
+"""Pixels of the network's input from one cell of its evidence to the next."""
+
+PADDING = (124, 116, 104)
+"""The mean of ImageNet in RGB: close to zero once normalised, so that padding says nothing."""
+
+
+class Preprocessing(BaseModel):
+    """How a photo becomes V x size x size x 3 RGB bytes, V views of it.
+
+    `native` keeps the photo's own pixels: it pads what is smaller than `size` and crops what is
+    larger. `shorter-side` does so after resizing the photo to `shorter_side` on that side.
+    `views` is one crop in the centre (1) or a grid of views x views from edge to edge, whose
+    logits are averaged.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: Strategy = "shorter-side"
+    size: Annotated[int, Field(ge=32, le=1024)] = 224
+    shorter_side: Annotated[int, Field(ge=32, le=2048)] = 256
+    views: Annotated[int, Field(ge=1, le=5)] = 1
+
+    @property
+    def needed_side(self) -> int | None:
+        """How many pixels of a photo's shorter side are needed; None: all that there are.
+
+        Twice as many as the views are cut from: no label of some 1,500 photos changes then, and
+        a random crop in training still has at least as many pixels as it is resized to.
+        """
+        return 2 * self.shorter_side if self.strategy == "shorter-side" else None
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.strategy == "shorter-side" and self.shorter_side < self.size:
+            raise ValueError("shorter_side must be at least size")
+        return self
+
+
+def boxes(width: int, height: int, preprocessing: Preprocessing) -> list[Box]:
+    """Where the views lie, row by row, as (x0, y0, x1, y1) in the photo's own pixels.
+
+    A box reaches beyond the photo where `native` pads.
+    """
+    side = float(preprocessing.size)
+    if preprocessing.strategy == "shorter-side":
+        side *= min(width, height) / preprocessing.shorter_side
+    lefts = _starts(width, side, preprocessing.views)
+    tops = _starts(height, side, preprocessing.views)
+    return [(left, top, left + side, top + side) for top in tops for left in lefts]
+
+
+def region(box: Box, preprocessing: Preprocessing) -> Box:
+    """Where the evidence of a view lies, in the photo's own pixels.
+
+    Cell i of the network's map, counted from 0 along a side, looks at what surrounds pixel
+    32 i of its input, for a convolution with a stride keeps the first of each two places. So the
+    map, with its cells around what they look at, lies half a cell up and left of the view.
+    """
+    pixel = (box[2] - box[0]) / preprocessing.size  # of the network's, in the photo's
+    left, top = (edge - STRIDE / 2 * pixel for edge in box[:2])
+    side = ceil(preprocessing.size / STRIDE) * STRIDE * pixel
+    return (left, top, left + side, top + side)
+
+
+def _starts(length: int, side: float, views: int) -> list[float]:
+    """Start of each view along one side; views that would coincide are one."""
+    room = length - side
+    if views == 1 or room <= 0:
+        return [room / 2]
+    return [float(start) for start in np.linspace(0.0, room, views)]
+
+
+def view(pixels: Pixels, box: Box, preprocessing: Preprocessing) -> Pixels:
+    """Cut one view out of the photo, (size, size, 3).
+
+    Resizing just the box costs less than resizing the photo and cropping it, and a strip of
+    20000 x 2 pixels never becomes the monster that its resized whole would be.
+    """
+    size = preprocessing.size
+    if preprocessing.strategy == "shorter-side":
+        return resize(pixels, box, size)
+    left, top = round(box[0]), round(box[1])
+    part = pixels[max(0, top) : top + size, max(0, left) : left + size]
+    padded = np.full((size, size, 3), PADDING, np.uint8)
+    x, y = max(0, -left), max(0, -top)
+    padded[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return padded
+
+
+def network_input(photo: Pixels | Image.Image, preprocessing: Preprocessing) -> Pixels:
+    """All views of an RGB photo as uint8, (V, size, size, 3)."""
+    pixels = np.asarray(photo)  # (H, W, 3)
+    places = boxes(pixels.shape[1], pixels.shape[0], preprocessing)
+    return np.stack([view(pixels, box, preprocessing) for box in places])

@@ -1,0 +1,87 @@
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ml.cli.output import answers, write
+from ml.files import Found
+from ml.images.decode import Facts
+from ml.predictor import Predictor
+
+
+@pytest.fixture
+def files(photo: bytes, tmp_path: Path) -> list[Found]:
+    (tmp_path / 'a, "quoted" 🪁 [red].jpg').write_bytes(photo)
+    (tmp_path / "b.jpg").write_text("no photo")
+    (tmp_path / "c.jpg").write_bytes(photo)
+    return [*((path, "") for path in sorted(tmp_path.iterdir())), (Path("d*"), "Nothing matches.")]
+
+
+def test_answers_are_the_predictors_in_order(shipped: Predictor, files: list[Found]) -> None:
+    found = list(answers(shipped, files))
+    assert [path for path, _ in found] == [path for path, _ in files]
+    first, second, third, fourth = (answer for _, answer in found)
+    assert not isinstance(first, str)
+    assert not isinstance(third, str)
+    assert first.probabilities == third.probabilities
+    assert first.probabilities == shipped.predict(files[0][0]).probabilities
+    assert "no image" in str(second)
+    assert fourth == "Nothing matches."
+
+
+def test_csv(shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]) -> None:
+    failed = write(answers(shipped, files), "csv", shipped.card.classes)
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["file"] for row in rows] == [str(path) for path, _ in files]
+    assert [bool(row["error"]) for row in rows] == [False, True, False, True]
+    assert [path for path, _ in failed] == [files[1][0], files[3][0]]
+    expected = shipped.predict(files[0][0])
+    assert rows[0]["label"] == expected.label
+    assert float(rows[0]["confidence"]) == pytest.approx(expected.confidence, abs=1e-6)
+    assert rows[0]["accepted"] == str(int(expected.accepted))
+    assert (int(rows[0]["width"]), rows[0]["format"]) == (expected.photo.width, "JPEG")
+
+
+def test_json_lines_hold_all_there_is(
+    shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(answers(shipped, files), "jsonl", shipped.card.classes)
+    first, second, *_ = map(json.loads, capsys.readouterr().out.splitlines())
+    expected = shipped.predict(files[0][0])
+    assert first["probabilities"] == expected.probabilities
+    assert Facts(**first["image"]) == expected.photo
+    assert first["accepted"] == expected.accepted
+    assert second["file"] == str(files[1][0])
+    assert "no image" in second["error"]
+
+
+def test_a_table_for_people(
+    shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(answers(shipped, files), "table", shipped.card.classes)
+    first, third, *counts = capsys.readouterr().out.splitlines()
+    assert first.endswith(str(files[0][0]))
+    assert third.endswith(str(files[2][0]))
+    given = [shipped.predict(path) for path, _ in (files[0], files[2])]
+    assert given[0].label in first
+    for label in {answer.label for answer in given}:
+        accepted = [answer.accepted for answer in given if answer.label == label]
+        (row,) = (line.replace("│", " ").split() for line in counts if label in line)
+        assert row[-2:] == [str(len(accepted)), str(accepted.count(False))]
+
+
+def test_a_row_is_written_before_the_next_file_is_known(
+    shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prediction = shipped.predict(files[0][0])
+    seen = []
+
+    def slowly() -> Iterator[tuple[Path, str]]:
+        for number in range(3):
+            yield Path(f"{number}"), "a reason"
+            seen.append(capsys.readouterr().out.splitlines()[-1])
+
+    write(slowly(), "jsonl", list(prediction.probabilities))
+    assert [json.loads(line)["file"] for line in seen] == ["0", "1", "2"]

@@ -1,0 +1,317 @@
+import csv
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from ml.data.image_folder import NO_CLASS, Folder, Sample, divide, pictures_of_no_class, scan
+from ml.errors import DataError
+from ml.images.decode import read
+from ml.models.card import Split
+from tests.conftest import encoded, picture
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """What people collect: photos, web pages saved as .jpg, cut downloads, copies."""
+    for label, seed in (("bird", 1), ("plane", 50)):
+        (tmp_path / label).mkdir()
+        for i in range(10):
+            name = "Flying Birds" if label == "bird" else "Winged Drones"
+            data = encoded(picture(name, seed + i), "JPEG", quality=90)
+            (tmp_path / label / f"{i}.jpg").write_bytes(data)
+    bird = tmp_path / "bird"
+    (bird / "page.jpg").write_text("<!doctype html><h1>404</h1>")
+    (bird / "cut.jpg").write_bytes((bird / "0.jpg").read_bytes()[:2000])
+    (bird / "same.png").write_bytes((bird / "1.jpg").read_bytes())
+    photo = Image.open(BytesIO((bird / "2.jpg").read_bytes()))
+    smaller = photo.resize((photo.width * 3 // 4, photo.height * 3 // 4))
+    (bird / "smaller.webp").write_bytes(encoded(smaller, "WebP", quality=70))
+    (tmp_path / "plane" / "stray.jpg").write_bytes((bird / "3.jpg").read_bytes())
+    (bird / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "readme.txt").write_text("not a class")
+    return tmp_path
+
+
+def test_what_is_left_out_is_listed_with_its_reason(messy: Path) -> None:
+    folder = scan(messy)
+    reasons = {dropped.path.name: dropped.reason for dropped in folder.dropped}
+    assert set(reasons) == {"page.jpg", "cut.jpg", "same.png", "smaller.webp", "stray.jpg", "3.jpg"}
+    assert "no image" in reasons["page.jpg"]
+    assert "damaged" in reasons["cut.jpg"]
+    assert reasons["same.png"] == "A copy of 1.jpg."
+    assert reasons["smaller.webp"] == "A copy of 2.jpg."
+    assert "two classes" in reasons["stray.jpg"]
+    assert folder.classes == ("bird", "plane")
+    assert len(folder.samples) == 19
+
+
+def shifted(image: Image.Image) -> Image.Image:
+    return image.crop((5, 4, image.width, image.height))
+
+
+def test_near_duplicates_share_a_side(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for i in range(12):
+            image = picture("Large QuadCopters" if label == "a" else "Flying Birds", i)
+            (tmp_path / label / f"{i:02}.png").write_bytes(encoded(image, "PNG"))
+            (tmp_path / label / f"{i:02}-next.png").write_bytes(encoded(shifted(image), "PNG"))
+    folder = scan(tmp_path)
+    assert len(folder.near_duplicates) + len(folder.dropped) >= 20
+    for seed in range(5):
+        split = divide(folder, Split(seed=seed))
+        side = {sample.path: sample.split for sample in split.samples}
+        assert all(side[a] == side[b] for a, b in split.near_duplicates if a in side and b in side)
+
+
+def test_split_is_stratified_and_repeatable(drawn: Path) -> None:
+    folder = scan(drawn)
+    one, again = divide(folder, Split(seed=3)), divide(folder, Split(seed=3))
+    assert one == again
+    assert one != divide(folder, Split(seed=4))
+    counts = Counter((sample.label, sample.split) for sample in one.samples)
+    for label in folder.classes:
+        assert counts[label, "test"] == 3
+        assert counts[label, "validation"] == 1
+        assert counts[label, "train"] == 6
+
+
+def test_groups_of_the_index_stay_whole(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "grouped"
+    shutil.copytree(drawn, root)
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    with (root / "index.csv").open("w", newline="") as opened:
+        rows = csv.writer(opened)
+        rows.writerow(["file", "group", "shoot"])
+        rows.writerows(
+            [file, f"{file.split('/')[0]}{i % 10 // 2}", "x"] for i, file in enumerate(files)
+        )
+    folder = divide(scan(root), Split())
+    sides: dict[str, set[str]] = {}
+    for sample in folder.samples:
+        sides.setdefault(sample.columns["group"], set()).add(sample.split)
+    assert len(sides) == 20
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_a_group_too_large_to_test_on_is_trained_on(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "video"
+    shutil.copytree(drawn, root)
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    lines = [f"{file},video" for file in files if file.startswith("Winged") and "-0010" not in file]
+    (root / "index.csv").write_text("file,group\n" + "\n".join(lines))
+    for seed in range(4):
+        folder = divide(scan(root), Split(seed=seed))
+        frames = [sample for sample in folder.samples if sample.columns]
+        assert {sample.split for sample in frames} == {"train"}
+
+
+def test_a_folders_own_split_is_kept(drawn: Path, tmp_path: Path) -> None:
+    for number, path in enumerate(sorted(drawn.rglob("*.jpg"))):
+        side = "test" if number % 2 else "train"
+        (tmp_path / side / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / side / path.parent.name)
+    folder = divide(scan(tmp_path), Split(validation=0.2))
+    for sample in folder.samples:
+        own = sample.path.relative_to(tmp_path).parts[0]
+        assert (sample.split == "test") == (own == "test")
+    assert len(folder.of("validation")) == 4
+
+
+def test_a_copy_of_a_test_photo_leaves_the_training_set(drawn: Path, tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        shutil.copytree(drawn, tmp_path / side, ignore=shutil.ignore_patterns("index.csv"))
+    shutil.rmtree(tmp_path / "test" / "Flying Birds")
+    folder = scan(tmp_path)
+    assert {sample.label for sample in folder.of("train")} == {"Flying Birds"}
+    assert len(folder.of("test")) == 30
+
+
+def test_a_class_without_a_photo_is_named(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    (root / "empty").mkdir()
+    (root / "web pages").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (root / "web pages" / name).write_text("<!doctype html>")
+    folder = scan(root)
+    assert len(folder.classes) == 4
+    assert set(folder.classes_left_out) == {"empty", "web pages"}
+    assert folder.classes_left_out["empty"] == "there is no file in its folder."
+    assert "none of its 2 files can be used" in folder.classes_left_out["web pages"]
+    assert folder.summary()["classes_left_out"] == folder.classes_left_out
+
+
+def test_a_class_with_one_photo_is_trained_on(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    for path in sorted((root / "Winged Drones").iterdir())[1:]:
+        path.unlink()
+    for seed in range(4):
+        folder = divide(scan(root), Split(seed=seed))
+        assert [s.split for s in folder.samples if s.label == "Winged Drones"] == ["train"]
+
+
+def test_names_that_are_hard_on_machines(drawn: Path, tmp_path: Path) -> None:
+    names = ("1 first", "🪁 kite", '<b>bold & "quoted"', "[red]x")
+    for name, source in zip(names, sorted(p for p in drawn.iterdir() if p.is_dir()), strict=True):
+        shutil.copytree(source, tmp_path / name)
+    folder = divide(scan(tmp_path), Split())
+    assert folder.classes == tuple(sorted(names))
+    assert json.loads(json.dumps(folder.summary()))["counts"]["test"]["🪁 kite"] == 3
+
+
+def test_links_pipes_and_what_has_gone_are_named(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    (root / "loop").symlink_to("..")
+    birds = root / "Flying Birds"
+    (birds / "up").symlink_to("..")
+    (birds / "self.jpg").symlink_to("self.jpg")
+    (birds / "dangling.jpg").symlink_to("nowhere")
+    os.mkfifo(birds / "pipe")
+    gone = sorted(birds.glob("*0001.jpg"))[0]
+
+    def vanishing(path: Path) -> bytes:
+        if path == gone:
+            path.unlink()
+        return read(path)
+
+    monkeypatch.setattr("ml.data.image_folder.read", vanishing)
+    folder = scan(root)
+    reasons = {dropped.path.name: dropped.reason for dropped in folder.dropped}
+    assert set(reasons) == {"loop", "up", "self.jpg", "dangling.jpg", "pipe", gone.name}
+    assert "link" in reasons["loop"]
+    assert "link" in reasons["up"]
+    assert "symbolic links" in reasons["self.jpg"]
+    assert "No such file" in reasons["dangling.jpg"]
+    assert "pipe" in reasons["pipe"]
+    assert "No such file" in reasons[gone.name]
+    assert len(folder.samples) == 39
+
+
+def test_names_not_in_utf_8(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    odd = os.fsencode(root / "Flying Birds") + b"/caf\xe9.jpg"
+    Path(os.fsdecode(odd)).write_bytes(b"x")
+    below = Path(os.fsdecode(os.fsencode(root / "Winged Drones") + b"/caf\xe9")) / "photo.jpg"
+    below.parent.mkdir()
+    shutil.copy(next(drawn.rglob("*.jpg")), below)
+    folder = scan(root)
+    assert len(folder.samples) == 40
+    assert [str(path) for path in sorted(d.path for d in folder.dropped)] == [
+        os.fsdecode(odd),
+        str(below),
+    ]
+    assert all("UTF-8" in dropped.reason for dropped in folder.dropped)
+    Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9")).mkdir()
+    with pytest.raises(DataError, match="UTF-8"):
+        scan(root)
+
+
+def test_ten_thousand_classes_are_dealt_out_at_once(tmp_path: Path) -> None:
+    samples = tuple(
+        Sample(tmp_path / f"{label}" / f"{i}.jpg", f"{label:05}", group=f"{label}/{i}")
+        for label in range(10_000)
+        for i in range(5)
+    )
+    labels = tuple(f"{label:05}" for label in range(10_000))
+    started = time.perf_counter()
+    folder = divide(Folder(tmp_path, labels, samples, (), ()), Split())
+    assert time.perf_counter() - started < 30  # one pass a class would take minutes
+    counts = Counter((sample.label, sample.split) for sample in folder.samples)
+    assert {counts[label, "test"] for label in labels} <= {1, 2}
+    assert all(counts[label, "train"] >= 2 for label in labels)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no folder"):
+        scan(tmp_path / "nowhere")
+
+
+def test_summary_tells_the_sizes(tmp_path: Path) -> None:
+    for number, size in enumerate([(100, 300), (400, 200), (500, 600)]):
+        label = tmp_path / f"class {number % 2}"
+        label.mkdir(exist_ok=True)
+        picture(seed=number).resize(size).save(label / f"{number}.jpg")
+    sizes = scan(tmp_path).summary()["sizes"]
+    assert sizes["shorter_side"] == {"smallest": 100, "middle": 200, "largest": 500}
+    assert sizes["longer_side"] == {"smallest": 300, "middle": 400, "largest": 600}
+    assert sizes["share_under_224"] == pytest.approx(2 / 3)
+
+
+def test_summary_names_every_file_once(messy: Path) -> None:
+    summary = divide(scan(messy), Split()).summary()
+    named = [*summary["files"], *(dropped["file"] for dropped in summary["dropped"])]
+    assert len(named) == len(set(named)) == 25
+
+
+def test_a_small_thing_elsewhere_in_the_same_sky_is_no_copy(tmp_path: Path) -> None:
+    for label, place in (("bird", (200, 150)), ("drone", (430, 300))):
+        (tmp_path / label).mkdir()
+        sky = Image.new("RGB", (640, 480), (150, 180, 220))
+        x, y = place
+        ImageDraw.Draw(sky).ellipse((x - 12, y - 6, x + 12, y + 6), fill=(40, 40, 40))
+        (tmp_path / label / "photo.png").write_bytes(encoded(sky, "PNG"))
+    assert scan(tmp_path).dropped == ()
+
+
+def test_near_duplicates_of_test_photos_leave_the_training_set(drawn: Path, tmp_path: Path) -> None:
+    for path in sorted(drawn.rglob("*.jpg")):
+        image = Image.open(path).convert("RGB")
+        for side, version in (("train", shifted(image)), ("test", image)):
+            (tmp_path / side / path.parent.name).mkdir(parents=True, exist_ok=True)
+            version.save(tmp_path / side / path.parent.name / path.name, quality=95)
+    for name in ("a", "b"):
+        noise = Image.effect_noise((99, 99), 99 if name == "a" else 40)
+        (tmp_path / "train" / "Flying Birds" / f"{name}.png").write_bytes(encoded(noise, "PNG"))
+    folder = scan(tmp_path)
+    assert folder.near_duplicates == ()
+    assert len(folder.of("test")) == 40
+    assert all("of the test set" in dropped.reason for dropped in folder.dropped)
+
+
+@pytest.mark.parametrize("names", [("train", "val"), ("Train", "Test"), ("test", "bird")])
+def test_half_a_split_is_refused(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match="`train` and `test`"):
+        scan(tmp_path)
+
+
+def test_an_index_from_a_spreadsheet(drawn: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(drawn, root)
+    file = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))[0]
+    (root / "index.csv").write_text(f"file,group,note\n{file}\n", encoding="utf-8-sig")
+    assert scan(root).samples[0].columns == {"file": file, "group": "", "note": ""}
+    (root / "index.csv").write_bytes(b"file,note\nx,caf\xe9\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        scan(root)
+
+
+def test_splits_are_found_by_name(drawn: Path) -> None:
+    folder: Folder = divide(scan(drawn), Split(test=0, validation=0.2))
+    assert folder.of("test") == []
+    assert len(folder.of("all")) == len(folder.of("train")) + len(folder.of("validation")) == 40
+
+
+def test_pictures_of_no_class_come_from_anywhere_under_a_folder(
+    drawn: Path, tmp_path: Path
+) -> None:
+    pictures = pictures_of_no_class(drawn)
+    assert len(pictures) == 40
+    assert {picture.label for picture in pictures} == {NO_CLASS}
+    (tmp_path / "page.jpg").write_text("<html>")
+    with pytest.raises(DataError, match="no picture"):
+        pictures_of_no_class(tmp_path)

@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.data.image_folder import pictures_of_no_class
+from ml.data.synthetic_ood import KINDS, draw_other, synthesize_others
+
+
+def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name, seed in (("once", 7), ("again", 7), ("other", 8)):
+        synthesize_others(tmp_path / name, images_per_kind=2, seed=seed)
+    once, again, other = (
+        [path.read_bytes() for path in sorted((tmp_path / name).rglob("*.jpg"))]
+        for name in ("once", "again", "other")
+    )
+    assert once == again
+    assert not set(once) & set(other)
+    assert len(pictures_of_no_class(tmp_path / "once")) == 2 * len(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_two_pictures_of_a_kind_are_alike(kind: str) -> None:
+    pictures = [draw_other(kind, np.random.default_rng(seed)) for seed in range(20)]
+    assert len({picture.tobytes() for picture in pictures}) == 20
+    for picture in pictures:
+        assert picture.mode == "RGB"
+        assert min(picture.size) >= 180
+        assert np.asarray(picture).std() > 1  # something is on it

@@ -1,0 +1,205 @@
+"""Which file and which engine are taken. An int8 file is one here by its card: it is quick."""
+
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from ml.engines.loader import int8_beside, open_best, open_engine
+from ml.engines.onnxruntime import OnnxEngine
+from ml.errors import ModelError
+from ml.export.onnx import add_reference, stamp
+from ml.models.card import Card, Quantised
+from ml.models.onnx_file import read_metadata
+from ml.predictor import SHIPPED_MODEL, Predictor
+
+MEASURED = Quantised(
+    split="validation",
+    photos=100,
+    accuracy=0.948,
+    accuracy_float32=0.95,
+    calibration_error=0.03,
+    calibration_error_float32=0.03,
+    label_agreement=0.99,
+    largest_probability_difference=0.1,
+)
+
+
+def card_of(model: Path) -> Card:
+    return Card.from_metadata(read_metadata(model))
+
+
+def restamp(model: Path, **fields: object) -> None:
+    stamp(model, card_of(model).model_copy(update=fields))
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with reference inputs."""
+    model = tmp_path_factory.mktemp("checked") / "model.onnx"
+    shutil.copy(SHIPPED_MODEL, model)
+    add_reference(model)
+    return model
+
+
+@pytest.fixture
+def pair(checked: Path, tmp_path: Path) -> Path:
+    """A model with an int8 one beside it."""
+    model = tmp_path / "model.onnx"
+    shutil.copy(checked, model)
+    shutil.copy(checked, int8_beside(model))
+    restamp(int8_beside(model), quantised=MEASURED)
+    return model
+
+
+@pytest.fixture
+def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="skyspotter")
+    return caplog
+
+
+def spoil(model: Path) -> None:
+    """Turn a file's network into another one that only the reference inputs tell apart."""
+    other = model.with_suffix(".other")
+    data = bytearray(model.read_bytes())
+    middle = len(data) // 2  # among the parameters, float32 one after the other
+    data[middle : middle + 40_000] = bytes(40_000)
+    other.write_bytes(data)
+    stamp(other, card_of(other))  # with its own hash
+    other.replace(model)
+
+
+def take_other_inputs(model: Path) -> None:
+    """Write the shipped model with an input of another name."""
+    other = onnx.load(SHIPPED_MODEL)
+    for node in other.graph.node:
+        node.input[:] = ["photo" if name == "image" else name for name in node.input]
+    other.graph.input[0].name = "photo"
+    onnx.helper.set_model_props(other, card_of(SHIPPED_MODEL).to_metadata())
+    onnx.save(other, model)
+
+
+def test_the_file_beside_it() -> None:
+    assert int8_beside(Path("a/model.onnx")) == Path("a/model.int8.onnx")
+
+
+@pytest.mark.parametrize(
+    ("precision", "chosen"), [("auto", "int8"), ("int8", "int8"), ("float32", "float32")]
+)
+def test_precision(pair: Path, precision: str, chosen: str) -> None:
+    assert open_best(pair, precision=precision).engine.card.precision == chosen  # type: ignore[arg-type]
+
+
+def test_a_predictor_takes_the_very_file_or_what_serves_best(pair: Path) -> None:
+    assert Predictor(pair).card.precision == "float32"
+    assert Predictor(int8_beside(pair)).card.precision == "int8"
+    assert Predictor.open(pair).card.precision == "int8"
+    assert Predictor.open(pair, max_pixels=7).max_pixels == 7
+
+
+def test_an_int8_file_that_was_named(pair: Path) -> None:
+    assert open_best(int8_beside(pair)).engine.card.precision == "int8"
+    with pytest.raises(ModelError, match="int8"):
+        open_best(int8_beside(pair), precision="float32")
+
+
+def test_no_int8_file(pair: Path, warned: pytest.LogCaptureFixture) -> None:
+    int8_beside(pair).unlink()
+    assert open_best(pair).engine.card.precision == "float32"
+    assert warned.records == []
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx"):
+        open_best(pair, precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"version": "0.0.0+other"}, "another model"),
+        ({"temperature": 3.0}, "before calibrating"),
+        ({"quantised": MEASURED.model_copy(update={"accuracy": 0.93})}, "costs 2.0%"),
+        ({"quantised": MEASURED.model_copy(update={"calibration_error": 0.05})}, "adds 2.0%"),
+        ({"quantised": None}, "no int8"),
+    ],
+)
+def test_int8_that_auto_leaves(
+    pair: Path, warned: pytest.LogCaptureFixture, fields: dict[str, object], reason: str
+) -> None:
+    restamp(int8_beside(pair), **fields)
+    assert open_best(pair).engine.card.precision == "float32"
+    assert reason in warned.text
+
+
+def test_int8_of_another_model_is_no_stand_in(pair: Path) -> None:
+    stamp(pair, Card.from_metadata(read_metadata(pair)).model_copy(update={"version": "2.0"}))
+    with pytest.raises(ModelError, match="another model"):
+        open_best(pair, precision="int8")
+
+
+def test_int8_that_computes_something_else(pair: Path, warned: pytest.LogCaptureFixture) -> None:
+    spoil(int8_beside(pair))
+    OnnxEngine(int8_beside(pair))  # it loads all the same
+    assert open_best(pair).engine.card.precision == "float32"
+    assert "model.int8.onnx is not used" in warned.text
+    assert "reference inputs are off by" in warned.text
+    with pytest.raises(ModelError, match="off by"):
+        open_best(pair, precision="int8")
+
+
+def test_int8_that_is_damaged(pair: Path, warned: pytest.LogCaptureFixture) -> None:
+    int8_beside(pair).write_bytes(b"nothing")
+    assert open_best(pair).engine.card.precision == "float32"
+    assert "damaged" in warned.text
+
+
+def test_a_model_that_computes_something_else(pair: Path) -> None:
+    spoil(pair)
+    with pytest.raises(ModelError, match="off by"):
+        Predictor(pair)
+
+
+def test_a_file_with_one_other_byte(pair: Path) -> None:
+    data = bytearray(pair.read_bytes())
+    data[len(data) // 2] ^= 1
+    pair.with_suffix(".new").write_bytes(data)
+    pair.with_suffix(".new").replace(pair)
+    with pytest.raises(ModelError, match="damaged"):
+        Predictor(pair)
+
+
+def test_a_model_with_other_inputs(tmp_path: Path) -> None:
+    take_other_inputs(tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="takes"):
+        Predictor(tmp_path / "model.onnx")
+
+
+def test_an_older_file_without_reference(tmp_path: Path, warned: pytest.LogCaptureFixture) -> None:
+    shutil.copy(SHIPPED_MODEL, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.helper.set_model_props(model, card_of(SHIPPED_MODEL).to_metadata())
+    onnx.save(model, tmp_path / "model.onnx")
+    assert open_engine(tmp_path / "model.onnx").card == card_of(SHIPPED_MODEL)
+    assert "no reference inputs" in warned.text
+
+
+def test_torch_passes_int8_over(pair: Path) -> None:
+    shutil.copy(SHIPPED_MODEL.with_suffix(".safetensors"), pair.with_suffix(".safetensors"))
+    opened = open_best(pair, engine="torch").engine
+    assert (opened.name, opened.card.precision) == ("torch", "float32")
+    with pytest.raises(ModelError, match="float32"):
+        open_best(pair, engine="torch", precision="int8")
+
+
+@pytest.mark.parametrize(
+    ("engine", "package", "extra"),
+    [("openvino", "openvino", "openvino"), ("torch", "torch", "training")],
+)
+def test_an_engine_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, engine: str, package: str, extra: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"ml.engines.{engine}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModelError, match=rf"needs the package {package}.*\[{extra}\]"):
+        open_engine(SHIPPED_MODEL, engine)  # type: ignore[arg-type]

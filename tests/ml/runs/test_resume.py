@@ -1,0 +1,105 @@
+"""A run that is killed, goes on, and ends as if nothing had been."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ml.models.checkpoint import fingerprint, load
+from ml.runs.run import run
+from ml.training.config import Config
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAIN = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from ml.training.config import Config
+from ml.runs.run import begin, prepare
+from ml.trainer import Trainer
+config, resume = Config.read(Path(sys.argv[1])), "--resume" in sys.argv
+config, folder, preprocessing = prepare(config, resume, Console(quiet=True))
+trainer = Trainer(config, folder, preprocessing, Console(quiet=True), resume=resume)
+begin(config, folder, resume)
+print(trainer.standing.epoch, len(trainer.loaders.batches), flush=True)
+step = trainer._step
+def told(*batch):
+    print("step", flush=True)
+    return step(*batch)
+trainer._step = told
+trainer.run()
+"""
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """What a run has come to; the very bytes of safetensors depend on their metadata's order."""
+    best, last = (load(run / f"{name}.safetensors") for name in ("best", "last"))
+    return {
+        "history": (run / "history.csv").read_text(),
+        "cards": (best[1], last[1]),
+        "parameters": [fingerprint(network.state_dict()) for network, _ in (best, last)],
+    }
+
+
+def settings(photos: Path, output: Path) -> Config:
+    config = Config(data=photos, output=output, epochs=3, batch=2, workers=1)
+    output.mkdir()
+    config.write()
+    return config
+
+
+def train(config: Config, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", TRAIN, str(config.output), *options]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_killed_run_ends_as_one_that_was_not(photos: Path, tmp_path: Path) -> None:
+    whole = settings(photos, tmp_path / "whole")
+    with train(whole) as process:
+        process.communicate()
+        assert process.returncode == 0
+    killed = settings(photos, tmp_path / "killed")
+    options: list[str] = []
+    for epochs_done, whole_epochs in [(0, 0), (0, 1), (1, 1)]:  # before it is killed in the next
+        with train(killed, *options) as process:
+            assert process.stdout is not None
+            epoch, steps = map(int, process.stdout.readline().split())
+            assert epoch == epochs_done
+            for _ in range(whole_epochs * steps + 2):
+                assert process.stdout.readline() == "step\n"
+            os.killpg(process.pid, signal.SIGKILL)
+        options = ["--resume"]
+    with train(killed, *options) as process:
+        assert process.communicate()[0].startswith("2 ")
+        assert process.returncode == 0
+    assert contents(killed.output) == contents(whole.output)
+
+
+def said(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
+    run(config, Console(width=500), resume=True)
+    return capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_of_a_finished_run_only_what_is_missing_is_made(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(data=drawn, output=tmp_path / "run", epochs=1, batch=8, workers=0)
+    model = run(config, Console(quiet=True))
+    before = contents(config.output)
+    changed = model.stat().st_mtime_ns
+    assert "is finished: nothing is missing" in said(config, capsys)
+    assert model.stat().st_mtime_ns == changed
+    model.unlink()
+    assert "agrees with PyTorch" in said(config, capsys)
+    assert model.exists()
+    assert contents(config.output) == before

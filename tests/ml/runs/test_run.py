@@ -1,0 +1,304 @@
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ml.data.image_folder import divide, scan
+from ml.errors import DataError, ModelError, SkyspotterError
+from ml.images.preprocessing import Preprocessing
+from ml.models.card import Split
+from ml.models.checkpoint import SHIPPED_PARAMETERS, load
+from ml.predictor import Predictor
+from ml.runs.run import _inputs, choose_strategy, prepare, run
+from ml.trainer import Trainer
+from ml.training.config import Config
+from ml.training.distributed import Processes
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def finished(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run."""
+    output = tmp_path_factory.mktemp("run")
+    run(Config(data=drawn, output=output, epochs=2, batch=8, workers=0), Console(quiet=True))
+    return output
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_writes_its_folder(finished: Path) -> None:
+    written = {path.name for path in finished.iterdir()}
+    assert written >= {
+        "accuracy.svg",
+        "classes-test.svg",
+        "classes-train.svg",
+        "network.svg",
+        "report.html",
+        "config.json",
+        "data.json",
+        "history.csv",
+        "metrics.json",
+        "predictions.csv",
+        "doubts.csv",
+        "last.safetensors",
+        "last.pt",
+        "best.safetensors",
+        "model.safetensors",
+        "model.onnx",
+    }
+    assert read(finished / "config.json")["epochs"] == 2
+    assert read(finished / "data.json")["counts"]["test"]["Flying Birds"] == 3
+
+
+def test_training_photos_are_judged_at_the_end(finished: Path) -> None:
+    with (finished / "doubts.csv").open(newline="", encoding="utf-8") as opened:
+        judged = {row["file"] for row in csv.DictReader(opened)}
+    split_of = read(finished / "data.json")["files"]
+    assert {split_of[file] for file in judged} == {"train"}
+    assert read(finished / "metrics.json")["training"]["not_judged"] == ""
+
+
+def test_ctrl_c_among_the_last_things_leaves_them_to_do(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    initial = Path(shutil.copy(SHIPPED_PARAMETERS, tmp_path))
+    output = tmp_path / "run"
+    config = Config(data=drawn, output=output, initial=str(initial), epochs=1, batch=8, workers=0)
+    with monkeypatch.context() as patched:
+        patched.setattr("ml.runs.run.write_doubts", interrupted)
+        with pytest.raises(SkyspotterError, match="--resume"):
+            run(config, Console(quiet=True))
+    (output / "doubts.csv").write_text("an earlier run's")
+    initial.unlink()  # it is needed no more, but to judge by
+    run(config, Console(quiet=True), resume=True)
+    assert "no file" in read(output / "metrics.json")["training"]["not_judged"]
+    assert not (output / "doubts.csv").exists()
+
+
+def test_history_has_a_row_an_epoch_with_each_classs_figures(finished: Path) -> None:
+    with (finished / "history.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for split in ("train", "validation", "test"):
+        for figure in ("loss", "accuracy", "f1_Flying Birds", "recall_Winged Drones"):
+            assert float(rows[-1][f"{split}_{figure}"]) >= 0
+
+
+def test_the_model_tells_how_it_was_made_and_measured(finished: Path, drawn: Path) -> None:
+    predictor = Predictor(finished / "model.onnx")
+    assert predictor.card == load(finished / "model.safetensors")[1]
+    scores = read(finished / "metrics.json")
+    assert predictor.card.scores["test"]["accuracy"] == scores["test"]["accuracy"]
+    assert predictor.card.temperature == scores["calibration"]["temperature"]
+    assert predictor.card.threshold == scores["calibration"]["threshold"]
+    assert scores["calibration"]["precision"] == 0.99
+    held_out = divide(scan(drawn), predictor.card.split).of("test")
+    right = sum(predictor.predict(sample.path).label == sample.label for sample in held_out)
+    assert right / len(held_out) == scores["test"]["accuracy"]
+
+
+def test_a_finished_model_is_a_start_for_other_classes(finished: Path, tmp_path: Path) -> None:
+    for name in ("one thing", "another 🪁"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    for number, path in enumerate(sorted((finished.parent).rglob("drawn*/*/*.jpg"))[:24]):
+        name = "one thing" if number % 2 else "another 🪁"
+        (tmp_path / "data" / name / path.name).write_bytes(path.read_bytes())
+    initial = str(finished / "model.safetensors")
+    config = Config(
+        data=tmp_path / "data", output=tmp_path / "run", initial=initial, epochs=1, batch=8
+    )
+    model = run(config, Console(quiet=True))
+    assert Predictor(model).card.classes == ("another 🪁", "one thing")
+
+
+def test_a_teacher_and_pictures_of_no_class_take_part(
+    finished: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "others" / "any").mkdir(parents=True)
+    shutil.copy(next(drawn.rglob("*.jpg")), tmp_path / "others" / "any" / "picture.jpg")
+    (tmp_path / "others" / "list.txt").write_text("no picture")
+    config = Config(
+        data=drawn,
+        output=tmp_path / "run",
+        epochs=1,
+        batch=8,
+        workers=0,
+        teacher=finished / "model.onnx",
+        others=Path("others"),
+    )
+    scores = Predictor(run(config, Console(quiet=True))).card.scores
+    assert scores["test"]["photos"] == 12
+    # What is added later takes no part when the run goes on, from wherever that is.
+    picture = tmp_path / "others" / "any" / "picture.jpg"
+    shutil.copy(picture, tmp_path / "others" / "later.jpg")
+    monkeypatch.chdir("/")
+    stored, folder, preprocessing = prepare(config, resume=True, console=Console(quiet=True))
+    assert stored.strategy == preprocessing.strategy == "shorter-side"
+    assert [sample.path for sample in folder.others] == [picture]
+
+
+def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
+    versions = set()
+    for name in ("a", "b"):
+        config = Config(data=drawn, output=tmp_path / name, epochs=1, batch=8, workers=0)
+        versions.add(Predictor(run(config, Console(quiet=True))).card.version)
+    assert len(versions) == 1
+
+
+def test_strategy_follows_the_sizes(drawn: Path) -> None:
+    folder = divide(scan(drawn), Split())
+    assert choose_strategy(folder, "native") == ("native", "as asked for")
+    strategy, reason = choose_strategy(folder, "auto")
+    assert strategy == "shorter-side"
+    assert "run from" in reason
+
+
+def test_a_class_without_training_photos_is_named(drawn: Path, tmp_path: Path) -> None:
+    config = Config(data=drawn, output=tmp_path, split=Split(test=0.99, validation=0.99))
+    with pytest.raises(DataError, match="left to train"):
+        run(config, Console(quiet=True))
+
+
+def test_hard_classes_train(drawn: Path, tmp_path: Path) -> None:
+    """One photo, no photo, none that can be used; names that are hard on markup and files."""
+    data, screen = tmp_path / "data", StringIO()
+    for name, source in (("🪁 kite", "Flying Birds"), ("[bold]1st", "Winged Drones")):
+        shutil.copytree(drawn / source, data / name)
+    for name in ("one", "empty", "broken"):
+        (data / name).mkdir()
+    photo = sorted((drawn / "Large QuadCopters").iterdir())[0]
+    shutil.copy(photo, data / "one")
+    (data / "broken" / "page.jpg").write_text("<!doctype html>")
+    config = Config(data=data, output=tmp_path / "run", epochs=1, batch=8, workers=0)
+    model = run(config, Console(file=screen, width=200))
+    assert Predictor(model).card.classes == ("[bold]1st", "one", "🪁 kite")
+    for said in ("broken, none of its 1 files", "empty, there is no", "test of: one", "[bold]1st"):
+        assert said in screen.getvalue(), said
+    counts = read(tmp_path / "run" / "data.json")["counts"]
+    assert [counts[split]["one"] for split in ("train", "validation", "test")] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+def test_too_few_classes(drawn: Path, tmp_path: Path, classes: int) -> None:
+    (tmp_path / "data" / "empty").mkdir(parents=True)
+    for name in ("Flying Birds",)[:classes]:
+        shutil.copytree(drawn / name, tmp_path / "data" / name)
+    config = Config(data=tmp_path / "data", output=tmp_path / "run")
+    with pytest.raises(DataError, match=f"{classes} classes.* at least 2"):
+        run(config, Console(quiet=True))
+
+
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_runs_of_any_length_have_a_schedule(drawn: Path, tmp_path: Path, epochs: int) -> None:
+    folder = divide(scan(drawn), Split())
+    config = Config(data=drawn, output=tmp_path, epochs=epochs, workers=0)
+    trainer = Trainer(config, folder, Preprocessing(), Console(quiet=True))
+    for _ in range(epochs * len(trainer.loaders.training) - 1):
+        trainer.optimisation.step()
+
+
+def test_a_slip_of_the_pen_costs_an_earlier_run_nothing(drawn: Path, tmp_path: Path) -> None:
+    earlier = {"last.pt": "state", "config.json": "{}", "report.html": "page"}
+    for name, content in earlier.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError, match="no file"):
+        run(Config(data=drawn, output=tmp_path, initial="nowhere.st"), Console(quiet=True))
+    assert {name: (tmp_path / name).read_text() for name in earlier} == earlier
+
+
+def test_few_photos_are_of_the_splits_that_all_have(drawn: Path, tmp_path: Path) -> None:
+    config = Config(data=drawn, output=tmp_path, limit_data=2)
+    _, few, _ = prepare(config, resume=False, console=Console(quiet=True))
+    whole = divide(scan(drawn), config.split)
+    for split in ("train", "validation", "test"):
+        assert {s.path for s in few.of(split)} <= {s.path for s in whole.of(split)}
+    assert len(few.of("train")) == 8
+
+
+def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: Path) -> None:
+    split = Split(validation=0)
+    config = Config(data=drawn, output=tmp_path, epochs=1, batch=8, split=split, workers=0)
+    scores = Predictor(run(config, Console(quiet=True))).card.scores
+    assert set(scores) == {"epoch", "train", "test"}
+
+
+def test_photos_that_are_gone_are_not_compared_on(photos: Path) -> None:
+    """Without validation they are training photos, which nothing looks at once more."""
+    folder = divide(scan(photos), Split(validation=0))
+    whole = _inputs(folder, Preprocessing())
+    folder.of("train")[0].path.unlink()
+    assert whole is not None
+    left = _inputs(folder, Preprocessing())
+    assert left is not None
+    assert len(left) > 0
+    assert np.array_equal(left, whole[1:])
+    for sample in folder.samples:
+        sample.path.unlink(missing_ok=True)
+    assert _inputs(folder, Preprocessing()) is None
+
+
+def test_a_restart_takes_no_earlier_run_for_its_own(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that comes before the run has cleared its folder."""
+    monkeypatch.setattr("ml.runs.run.processes", lambda: nullcontext(Processes(restarted=True)))
+    config = Config(data=drawn, output=tmp_path, epochs=1, batch=8, workers=0)
+    for asked, goes_on in ((config, False), (replace(config, mixup=0), False), (config, False)):
+        run(asked, Console(width=500))
+        assert ("Going on" in capsys.readouterr().out) == goes_on
+        assert Config.read(tmp_path).mixup == asked.mixup
+    run(config, Console(width=500))
+    assert "Going on after epoch 1 of 1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ml", "train", str(drawn), "--output", str(tmp_path / "run")]
+    # A shell's background jobs are born deaf to Ctrl-C, and so would this one be: a new program
+    # inherits what is ignored, and not what is handled.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        [*command, "--epochs", "500", "--batch", "8"],
+        cwd=ROOT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"COLUMNS": "120"},
+    )
+    signal.signal(signal.SIGINT, before)
+    history = tmp_path / "run" / "history.csv"
+    while not history.exists():
+        assert process.poll() is None
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loading process gets it too
+    assert process.wait(timeout=200) == 0
+    assert Predictor(tmp_path / "run" / "model.onnx").card.scores["test"]["photos"] == 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_default_run_learns_the_drawn_set(tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    command = [sys.executable, "-m", "ml", "train", "--output", str(output)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    assert read(output / "metrics.json")["test"]["accuracy"] >= 0.95
+    assert len(Predictor(output / "model.onnx").card.classes) == 4

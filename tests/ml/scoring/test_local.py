@@ -1,0 +1,296 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from ml.errors import ModelError, ScoringError
+from ml.predictor import SHIPPED_MODEL, Predictor
+from ml.scoring.job import Job
+from ml.scoring.local import Chosen, _Bar, choose, here, score
+from tests.ml.colours import CARD, CLASSES, write_colours
+
+ROOT = Path(__file__).resolve().parents[3]
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_colours(tmp_path / "colours.onnx")
+
+
+def colour(path: Path) -> str:
+    """What is on a photo of `many`, by its name."""
+    return CLASSES[int(path.stem) % 200 % 3]
+
+
+def many(folder: Path, count: int) -> Path:
+    """A folder with so many names for 200 different small photos, each of one colour."""
+    folder.mkdir()
+    paths = [folder / f"{number:05}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        if number < 200:
+            channels = [200 if name == colour(path) else number // 2 for name in CLASSES]
+            Image.new("RGB", (64, 64), tuple(channels)).save(path)
+        else:
+            path.hardlink_to(paths[number % 200])
+    return folder
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "ml", "score", *map(str, arguments)]
+
+
+def test_answers_are_the_predictors(drawn: Path, shipped: Predictor, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "predictions.parquet"
+    score([str(drawn)], output, choose(SHIPPED_MODEL), QUIET, here)
+    rows = pq.read_table(output).to_pylist()
+    assert len(rows) == 41  # with index.csv
+    for row in rows:
+        if row["path"].endswith(".csv"):
+            assert "no image" in row["error"]
+            assert row["label"] is row["confidence"] is row["accepted"] is None
+            continue
+        expected = shipped.predict(row["path"])
+        assert row["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+        assert row["confidence"] == pytest.approx(expected.confidence, abs=1e-6)
+        known = (row["label"], row["accepted"], row["error"], row["model"])
+        assert known == (expected.label, expected.accepted, None, shipped.card.version)
+    assert not output.with_name("predictions.parquet.parts").exists()
+
+
+def test_what_several_sources_name_is_scored_once(model: Path, tmp_path: Path) -> None:
+    folder = many(tmp_path / "photos", 5)
+    sources = [str(folder), f"{folder}/*1.jpg", f"{tmp_path}/missing"]
+    score(sources, tmp_path / "out.parquet", choose(model), QUIET, here)
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert Counter(table["path"].to_pylist()).most_common(1)[0][1] == 1
+    assert len(table) == 6
+    assert "no such file" in table["error"].to_pylist()[-1]
+
+
+def test_names_need_not_be_text(model: Path, tmp_path: Path) -> None:
+    (photo,) = many(tmp_path / "photos", 1).iterdir()
+    photo.rename(photo.with_name("caf\udce9.jpg"))
+    score([str(tmp_path / "photos")], tmp_path / "out.parquet", choose(model), QUIET, here)
+    (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert row["path"].endswith("caf\\xe9.jpg")
+    assert row["label"] == "red"
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Path:
+    """A folder with one photo."""
+    return many(tmp_path / "photos", 1)
+
+
+def answers(source: Path, model: Path) -> list[dict[str, object]]:
+    output = source.parent / "out.parquet"
+    score([str(source)], output, choose(model), QUIET, here)
+    rows: list[dict[str, object]] = pq.read_table(output).to_pylist()
+    return rows
+
+
+def fail(faults: list[Any]) -> None:
+    if faults:
+        raise faults.pop()
+
+
+def test_the_output_may_lie_among_the_photos(one: Path, model: Path) -> None:
+    output, link = one / "out.parquet", one.with_name("link")
+    link.symlink_to(one)
+    for _ in range(2):
+        score([str(one), f"file://{one}", str(link)], output, choose(model), QUIET, here)
+        names = pq.read_table(output)["path"].to_pylist()
+        assert names == [f"{one}/00000.jpg", f"{link}/00000.jpg"]
+        output.unlink()
+    (one / "00000.jpg").unlink()
+    with pytest.raises(ScoringError, match="no photo"):
+        score([str(one)], output, choose(model), QUIET, here)
+
+
+def test_a_job_killed_at_its_very_end_leaves_no_answers_to_the_next(
+    one: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr("ml.scoring.job.shutil.rmtree", lambda *_, **__: fail([KeyboardInterrupt()]))
+        with pytest.raises(KeyboardInterrupt):
+            answers(one, model)
+    parts = one.parent / "out.parquet.parts"
+    assert [path.name for path in parts.glob("*.parquet")] == ["0000000.parquet"]
+    (one.parent / "out.parquet").unlink()
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(one / "00000.jpg")
+    (row,) = answers(one, model)
+    assert row["label"] == "blue"
+
+
+def test_an_output_that_is_a_url_is_refused(one: Path, model: Path) -> None:
+    asked = command(one, "--output", "s3://bucket/out.parquet", "--model", model)
+    run = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == "--output is a file on this machine: copy it to a store when done.\n"
+
+
+@pytest.mark.parametrize("folder", ["", ".", "/", "photos"])
+def test_an_output_that_is_a_folder_is_refused(
+    one: Path, model: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(one.parent)
+    with pytest.raises(ScoringError, match="is a folder"):
+        score([str(one)], Path(folder), choose(model), QUIET, here)
+
+
+def test_two_runs_may_end_at_a_time(one: Path, model: Path) -> None:
+    chosen, output = choose(model), one.parent / "out.parquet"
+    job = Job([str(one)], output, chosen.model)
+    with job.opened():
+        for part, rows in here(chosen, job.todo()):
+            job.keep(part, rows)
+        job.list.unlink()  # as a run does that finds the output there
+        assert job.finish() == 0
+    with pytest.raises(ScoringError, match="just finished"), job.opened():
+        pass
+
+
+def test_the_model_that_was_opened_is_the_jobs(one: Path, model: Path) -> None:
+    chosen, data = choose(model), model.read_bytes()
+    model.write_bytes(b"another")
+    assert chosen.model.data == data
+    score([str(one)], one.parent / "out.parquet", chosen, QUIET, here)
+
+
+def test_the_precision_can_be_asked_for(one: Path, model: Path) -> None:
+    assert choose(SHIPPED_MODEL, "float32").file == SHIPPED_MODEL
+    assert choose(SHIPPED_MODEL, "int8").file.name == "model.int8.onnx"
+    with pytest.raises(ModelError):
+        choose(model, "int8")
+    asked = command(one, "--output", one / "out.parquet", "--model", model, "--precision", "int8")
+    run = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, "colours.int8.onnx" in run.stderr) == (1, True)
+
+
+def test_a_log_gets_a_line_now_and_then(
+    one: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.scoring.local._LINE_SECONDS", 0)
+    log = Console(file=StringIO(), width=200)
+    score([str(one)], one / "out.parquet", choose(model), log, here)
+    said = log.file.getvalue()  # type: ignore[attr-defined]
+    assert said.startswith("Listing the photos…\n")
+    rate = re.search(r"\n1 of 1 photos, ([\d.]+) photos/s, \d:\d\d:\d\d left\n", said)
+    assert rate
+    assert float(rate[1]) > 0
+
+
+def test_parts_that_come_rarely_have_a_rate_and_a_time_left() -> None:
+    log = Console(file=StringIO(), width=200)
+    bar = _Bar(log, 256, 1024)
+    now = bar.get_time()
+    for minute in (1, 2):
+        bar.get_time = lambda minute=minute: now + 60 * minute  # type: ignore[misc]
+        bar.add(256)
+    said = log.file.getvalue()  # type: ignore[attr-defined]
+    assert said == (
+        "512 of 1024 photos, 4.3 photos/s, 0:02:00 left\n"
+        "768 of 1024 photos, 4.3 photos/s, 0:01:00 left\n"
+    )
+
+
+@pytest.fixture
+def begun(model: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]:
+    """An output whose job fails after its first part, and what goes on with it."""
+    folder, output = many(tmp_path / "photos", 600), tmp_path / "out.parquet"
+
+    def go_on(sources: str = str(folder), model: Path = model) -> None:
+        score([sources], output, choose(model), QUIET, here)
+
+    def failing(chosen: Chosen, parts: object) -> object:
+        yield next(here(chosen, parts))  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score([str(folder)], output, choose(model), QUIET, failing)  # type: ignore[arg-type]
+    return output, go_on
+
+
+def test_what_was_begun_goes_on(begun: tuple[Path, Callable[..., None]]) -> None:
+    output, go_on = begun
+    (part,) = output.with_name("out.parquet.parts").glob("0*.parquet")
+    before = part.stat().st_mtime_ns
+    (output.parent / "photos" / "late.jpg").write_bytes(b"not one of those listed")
+    go_on()
+    assert before < output.stat().st_mtime_ns
+    table = pq.read_table(output)
+    names = [Path(path) for path in table["path"].to_pylist()]
+    assert [name.name for name in names] == [f"{number:05}.jpg" for number in range(600)]
+    assert table["label"].to_pylist() == [colour(name) for name in names]
+    written = output.stat().st_mtime_ns
+    go_on()  # is done already
+    assert output.stat().st_mtime_ns == written
+
+
+def test_another_job_is_refused(begun: tuple[Path, Callable[..., None]]) -> None:
+    output, go_on = begun
+    other = CARD.model_copy(update={"version": "0.0.0+other"})
+    louder = CARD.model_copy(update={"threshold": 0.9})  # of the same version
+    wrong = output.with_name("wrong.onnx")
+    for _ in ("with parts", "whole"):
+        with pytest.raises(ScoringError, match=r"begun with sources .*photos.*not .*elsewhere"):
+            go_on(sources=f"{output.parent}/elsewhere")
+        with pytest.raises(ScoringError, match=r"model 0.0.0\+colours, not 0.0.0\+other"):
+            go_on(model=write_colours(wrong, other))
+        with pytest.raises(ScoringError, match="sha256"):
+            go_on(model=write_colours(wrong, louder))
+        go_on()
+
+
+def test_a_file_of_somebody_else_is_left_alone(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.parquet").write_text("mine")
+    with pytest.raises(ScoringError, match="give another --output"):
+        score([str(tmp_path)], tmp_path / "out.parquet", choose(model), QUIET, here)
+    assert (tmp_path / "out.parquet").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ten_thousand_photos_killed_half_way_are_scored_once_each(
+    model: Path, tmp_path: Path
+) -> None:
+    folder, output = many(tmp_path / "photos", 10_000), tmp_path / "out.parquet"
+    (folder / "07777.jpg").unlink()
+    (folder / "07777.jpg").write_text("no photo")
+    asked = command(folder, "--output", output, "--model", model)
+    process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE)
+    parts = output.with_name("out.parquet.parts")
+    while len(list(parts.glob("0*.parquet"))) < 20:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)
+    twice = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert "Another run is writing" in twice.stderr
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not output.exists()
+
+    again = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    said = re.search(
+        r"10000 photos, 1 of them.*This run did (\d+),", " ".join(again.stdout.split())
+    )
+    assert said
+    assert 0 < int(said[1]) <= 5_120
+    rows = pq.read_table(output).to_pylist()
+    assert [Path(row["path"]).name for row in rows] == [f"{n:05}.jpg" for n in range(10_000)]
+    wrong = [row for row in rows if row["label"] != colour(Path(row["path"]))]
+    assert [os.path.basename(row["path"]) for row in wrong] == ["07777.jpg"]
+    assert "no image" in wrong[0]["error"]

@@ -1,0 +1,68 @@
+"""Two processes on this machine, as torchrun starts them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ml.models.checkpoint import load
+from ml.predictor import Predictor
+from ml.training.distributed import ALONE, processes
+
+ROOT = Path(__file__).resolve().parents[3]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def test_without_torchrun_there_is_one_process() -> None:
+    with processes() as team:
+        assert team == ALONE
+        assert team.leads
+        assert team.share(lambda: "made") == "made"
+        assert team.gather([1, 2]) == [1, 2]
+
+
+@pytest.mark.slow
+def test_all_processes_get_the_same_and_in_the_same_order(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; from pathlib import Path; from ml.training.distributed import processes\n"
+        "with processes() as team:\n"
+        "    got = team.share(lambda: team.rank), team.gather([team.rank] * (1 + 2 * team.rank))\n"
+        "    (Path(sys.argv[1]) / f'{team.rank}.txt').write_text(str(got))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([*TORCHRUN, str(script), str(tmp_path)], env=environment, check=True)
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in (0, 1)] == [
+        "(0, [0, 1, 1, 1])",
+        "(0, [0, 1, 1, 1])",
+    ]
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    return [int(number) for number in listed.split()]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(sys.platform != "linux", reason="finds its victim in /proc")
+def test_when_one_process_dies_all_go_on_from_the_last_epoch(drawn: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    options = ["--epochs", "3", "--batch", "8", "--workers", "0", "--output", str(output)]
+    command = [*TORCHRUN, "--max-restarts", "1", "-m", "ml", "train", str(drawn), *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        while not (output / "last.pt").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.kill(children(process)[-1], signal.SIGKILL)
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == 0
+    assert "Going on after epoch" in said  # by one of the two only
+    assert said.count("Serve it") == 1
+    # Each held-out photo was measured once, whoever measured it.
+    assert load(output / "best.safetensors")[1].scores["validation"]["photos"] == 4
+    assert Predictor(output / "model.onnx").card.scores["test"]["photos"] == 12
