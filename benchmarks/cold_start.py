@@ -25,9 +25,9 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from tests.app.runtime_api import ROOT, lambda_function
-from tests.app.test_handler import function_url
-from tests.conftest import encoded, picture
+from tests.app.lambda_events import function_url
+from tests.app.runtime_api import lambda_function
+from tests.helpers import ROOT, encoded, picture
 
 PHOTO = encoded(picture(), "JPEG", quality=90)
 ONE_CORE = ("taskset", "--cpu-list", "0")

@@ -1,33 +1,16 @@
 """Photos made on the fly; nothing here needs the internet or a file that is not in the repo."""
 
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from ml.data.synthetic import CLASSES, draw, synthesize
+from ml.data.synthetic import CLASSES, synthesize
 from ml.images.preprocessing import Preprocessing
 from ml.models.card import Card
 from ml.predictor import SHIPPED_MODEL, Predictor
-
-ROOT = Path(__file__).resolve().parents[1]
-NO_RAY = "Ray: pip install --constraint constraints.txt --editable '.[ray]'"
-
-
-def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
-    """An image file's bytes."""
-    buffer = BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def picture(label: str = "Flying Birds", seed: int = 1) -> Image.Image:
-    """A drawn picture of a class."""
-    return draw(label, np.random.default_rng(seed))[0]
+from tests.helpers import NO_RAY, ROOT, encoded, picture
 
 
 @pytest.fixture(scope="session")

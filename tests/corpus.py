@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ml.errors import EmptyImage, ImageError, TooManyPixels, UnreadableImage, UnsupportedFormat
-from tests.conftest import encoded
+from tests.helpers import encoded
 
 FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 

@@ -25,8 +25,8 @@ from deploy.engines import TAG, Docker
 from deploy.image_test import LEFT_OVER
 from ml import __version__
 from ml.predictor import Predictor
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 MANIFESTS = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))

@@ -2,15 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from app.schemas import Prediction
 from app.settings import PREFIX, Settings
-
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+from tests.helpers import README, ROOT
 
 
 def test_table_of_settings_is_the_settings() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ml.predictor import Predictor
-from tests.app.conftest import running
-from tests.test_readme import README
+from tests.app.helpers import running
+from tests.helpers import README
 
 LANGUAGES = {"sh": ["bash", "-c"], "python": [sys.executable, "-c"], "js": ["node", "-e"]}
 ADDRESS = "http://127.0.0.1:8000"

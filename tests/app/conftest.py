@@ -1,83 +1,20 @@
-import os
-import re
 import shutil
-import socket
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
-from uvicorn import Config, Server
 
-from app.main import create_app
-from app.server.protocol import BoundedProtocol
-from app.settings import Settings
-from app.state import Service
 from ml.cpus import usable_cpus
 from ml.predictor import SHIPPED_MODEL
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@contextmanager
-def serving(**settings: Any) -> Iterator[TestClient]:
-    """A client of an app with the shipped model, loaded, and these settings."""
-    app = create_app(Settings(**settings))
-    app.state.service.inference.load()
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield client
+from tests.app.helpers import running, serving, until
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[TestClient]:
     with serving() as client:
         yield client
-
-
-class Listening(NamedTuple):
-    """The service on a real socket, in this very process."""
-
-    address: str
-    service: Service
-    server: Server
-
-
-@contextmanager
-def listening(**settings: Any) -> Iterator[Listening]:
-    """Run the service in a thread, where tests can look into it and alter it."""
-    app = create_app(Settings(**settings))
-    app.state.service.inference.load()
-    server = Server(Config(app, http=BoundedProtocol, ws="none", log_config=None))
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        thread = threading.Thread(target=server.run, args=([bound],))
-        thread.start()
-        until(lambda: server.started)
-        try:
-            address = f"http://127.0.0.1:{bound.getsockname()[1]}"
-            yield Listening(address, app.state.service, server)
-        finally:
-            server.should_exit = True
-            thread.join()
-
-
-def connect(address: str) -> socket.socket:
-    host, port = address.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
-
-
-def until(true: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something is true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -103,45 +40,3 @@ def workers(log: Path, model: Path) -> Iterator[tuple[str, subprocess.Popen[byte
     with running("app", "--workers", "2", log=log, SKYSPOTTER_MODEL=str(model)) as started:
         until(lambda: log.read_text().count("is served") == 2)
         yield started
-
-
-@contextmanager
-def running(
-    *command: str, log: Path, **environment: str
-) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Address and process of the service as it really runs; what it says goes to `log`."""
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SKYSPOTTER_", "CI"))}
-    with log.open("wb") as opened:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command, "--port", "0"],
-            cwd=ROOT,
-            env=inherited | environment,
-            stderr=opened,
-        )
-    try:
-        yield _address(process, log), process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until it says where it is, and can predict."""
-    while not (found := re.search(r"http://[\d.]+:\d+", log.read_text())):
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-    address = found.group()
-    while not _is_ready(address):
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-    return address
-
-
-def _is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health").status_code == 200
-    except httpx.HTTPError:
-        return False

@@ -17,7 +17,8 @@ from queue import Queue
 from threading import Thread
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import ROOT
+
 MOST_BYTES = 6_291_556
 """Of an event, and of an answer, as Lambda's own error messages state it."""
 

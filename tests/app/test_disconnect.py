@@ -9,8 +9,7 @@ import tracemalloc
 import httpx
 import pytest
 
-from tests.app.conftest import connect, listening, until
-from tests.app.test_limits import Slow
+from tests.app.helpers import Slow, connect, listening, until
 
 LARGE = 2_000_000
 

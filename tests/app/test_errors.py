@@ -4,19 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from tests.app.conftest import serving
-from tests.conftest import encoded
-from tests.ml.images.test_decode import png
-
-
-def check(response: object, status: int, code: str) -> None:
-    assert response.status_code == status, response.text  # type: ignore[attr-defined]
-    body = response.json()  # type: ignore[attr-defined]
-    assert set(body) == {"detail", "code", "request_id"}
-    assert body["code"] == code
-    assert body["detail"].endswith(".")
-    assert body["request_id"] == response.headers["X-Request-ID"]  # type: ignore[attr-defined]
-    assert response.headers["content-type"] == "application/json"  # type: ignore[attr-defined]
+from tests.app.helpers import check, serving
+from tests.helpers import encoded, png
 
 
 @pytest.mark.parametrize("form", [True, False])

@@ -20,8 +20,8 @@ from ml.models.card import Card
 from ml.models.onnx_file import read_metadata
 from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
-from tests.app.conftest import serving
-from tests.conftest import encoded, picture
+from tests.app.helpers import serving
+from tests.helpers import encoded, picture
 
 PHOTOS = {
     "landscape": (640, 400),

@@ -9,7 +9,7 @@ import pytest
 
 from ml.errors import EmptyImage, ImageError, TooManyPixels, UnreadableImage, UnsupportedFormat
 from ml.predictor import Predictor
-from tests.app.conftest import running
+from tests.app.helpers import running
 from tests.corpus import Case, corpus
 
 OUTCOMES: dict[tuple[int, str], type[ImageError] | None] = {

@@ -11,10 +11,10 @@ from urllib.parse import urljoin
 import pytest
 
 from ml.predictor import Predictor
-from tests.app.conftest import serving
-from tests.app.runtime_api import ROOT, RuntimeApi, TooLarge, lambda_function
-from tests.app.test_handler import (
+from tests.app.helpers import serving
+from tests.app.lambda_events import (
     BOUNDARY,
+    FORM,
     SENDERS,
     Event,
     api_gateway_v1,
@@ -22,10 +22,10 @@ from tests.app.test_handler import (
     form,
     function_url,
     load_balancer,
+    padded,
 )
-from tests.conftest import encoded, picture
-
-FORM = f"multipart/form-data; boundary={BOUNDARY}"
+from tests.app.runtime_api import RuntimeApi, TooLarge, lambda_function
+from tests.helpers import ROOT, encoded, picture
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,6 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def function(log: Path) -> Iterator[RuntimeApi]:
     with lambda_function(log) as function:
         yield function
-
-
-def padded(photo: bytes, size: int) -> bytes:
-    """A photo of just this many bytes: decoders stop at its end."""
-    return photo + bytes(size - len(photo))
 
 
 def content(answer: dict[str, Any]) -> bytes:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ml.predictor import Predictor
-from tests.app.runtime_api import ROOT, lambda_function
-from tests.app.test_handler import form, function_url
-from tests.app.test_lambda import FORM, padded
+from tests.app.lambda_events import FORM, form, function_url, padded
+from tests.app.runtime_api import lambda_function
+from tests.helpers import ROOT
 
 _READ_ONLY = f"""
 mount --bind /tmp /tmp

@@ -1,39 +1,17 @@
 """The door, the deadline and the batch, in one process."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.admission import Admission
 from app.errors import Overloaded
-from ml.predictor import Prediction, Predictor
-from tests.app.conftest import serving
-from tests.app.test_errors import check
-from tests.conftest import encoded, picture
-
-
-class Slow:
-    """The shipped predictor, made to wait until it is let go."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go, self.begun = threading.Event(), 0
-        predict = Predictor.predict
-
-        def slowly(predictor: Predictor, photo: Any) -> Prediction:
-            self.begun += 1
-            self.go.wait(20)
-            return predict(predictor, photo)
-
-        monkeypatch.setattr(Predictor, "predict", slowly)
-
-    def until(self, begun: int) -> None:
-        while self.begun < begun:
-            time.sleep(0.005)
+from ml.predictor import Predictor
+from tests.app.helpers import Slow, check, serving
+from tests.helpers import encoded, picture
 
 
 @pytest.fixture

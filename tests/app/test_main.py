@@ -11,7 +11,7 @@ from app.settings import Settings
 from ml.export.onnx import stamp
 from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
-from tests.app.conftest import serving
+from tests.app.helpers import serving
 
 
 def test_a_form_and_a_body_get_the_predictors_answer(

@@ -26,7 +26,7 @@ from app.schemas import Error
 from app.settings import Settings
 from ml.engines.loader import int8_beside
 from ml.predictor import SHIPPED_MODEL, Predictor
-from tests.conftest import NO_RAY, ROOT, encoded, picture
+from tests.helpers import NO_RAY, ROOT, encoded, picture
 
 
 @dataclass

@@ -29,7 +29,7 @@ from uvicorn import Config, Server
 
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"  # git ignores it; look at them
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

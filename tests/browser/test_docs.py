@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.browser.conftest import Open, serving, shoot
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 PHOTO: FilePayload = {
     "name": "drone.jpg",

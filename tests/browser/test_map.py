@@ -28,7 +28,7 @@ from tests.browser.conftest import (
     serving,
     shoot,
 )
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 # What turns an upright picture into one that lies as each EXIF orientation says.
 LYING = {

@@ -24,7 +24,7 @@ from tests.browser.conftest import (
     serving,
     shoot,
 )
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 
 def give(page: Page, event: str, kind: str, photo: FilePayload) -> None:

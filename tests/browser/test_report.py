@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import Open, accessible, shoot
-from tests.ml.report.test_page import finished, folder  # the run that it tells of
+from tests.ml.report.conftest import finished, folder
 
 __all__ = ["finished", "folder"]
 

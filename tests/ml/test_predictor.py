@@ -12,7 +12,7 @@ from ml.models.card import Card
 from ml.models.engine import Floats, Pixels
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 
 class Echo:

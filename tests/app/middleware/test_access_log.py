@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.logs import Lines
 from ml.cpus import usable_cpus
 from ml.predictor import Predictor
-from tests.app.conftest import ROOT, serving
+from tests.app.helpers import serving
+from tests.helpers import ROOT
 
 
 def numbers(client: TestClient) -> dict[str, float]:

@@ -5,8 +5,7 @@ from fastapi.testclient import TestClient
 
 from app.middleware.security import HEADERS
 from app.settings import Settings
-from tests.app.conftest import serving
-from tests.app.test_errors import check
+from tests.app.helpers import check, serving
 
 KEYS = ("first-key", "zweiter-Schlüssel")
 

@@ -13,8 +13,8 @@ from app.routes.pages import DOCS_POLICY, PAGE, PAGE_POLICY
 from app.schemas import Batch, Error, Health, ModelCard, Prediction
 from app.settings import Settings
 from ml.models.probability import probabilities
-from tests.app.conftest import serving
-from tests.ml.images.test_decode import png
+from tests.app.helpers import serving
+from tests.helpers import png
 
 FILES = sorted(PAGE.iterdir())
 ANSWERS: dict[str, type[BaseModel]] = {

@@ -8,21 +8,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.app.conftest import connect, running, until
+from tests.app.helpers import connect, received, running, until
 
 Server = tuple[str, subprocess.Popen[bytes]]
 DEADLINE = "0.5"  # seconds; the protocol adds a grace of its own
-
-
-def received(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
-    parts = []
-    try:
-        while part := connection.recv(4096):
-            parts.append(part)
-    except ConnectionResetError:
-        pass
-    return b"".join(parts)
 
 
 def test_slow_senders_are_cut_off(log: Path, photo: bytes) -> None:

@@ -16,9 +16,8 @@ import pytest
 
 from ml.export.onnx import stamp
 from ml.predictor import SHIPPED_MODEL, Predictor
-from tests.app.conftest import connect, until
-from tests.app.server.test_cli import received
-from tests.ml.engines.test_loader import spoil, take_other_inputs
+from tests.app.helpers import connect, received, until
+from tests.ml.helpers import spoil, take_other_inputs
 
 Server = tuple[str, subprocess.Popen[bytes]]
 

@@ -14,9 +14,7 @@ import pytest
 
 from app.middleware.security import HEADERS
 from app.server.protocol import BoundedProtocol
-from tests.app.conftest import Listening, connect, listening, until
-from tests.app.server.test_cli import received
-from tests.app.test_errors import check
+from tests.app.helpers import Listening, check, connect, listening, received, until
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{more}\r\n"
 

@@ -16,8 +16,7 @@ import pytest
 
 from app.server.cli import allowed, raise_file_limit
 from app.server.protocol import GOODBYE_SECONDS, BoundedProtocol
-from tests.app.conftest import connect, listening, until
-from tests.app.server.test_cli import received
+from tests.app.helpers import connect, listening, received, until
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 OPENAPI = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -11,9 +11,8 @@ import httpx
 import pytest
 
 from ml.predictor import Predictor
-from tests.app.conftest import running
-from tests.conftest import encoded, picture
-from tests.ml.images.test_decode import png
+from tests.app.helpers import running
+from tests.helpers import encoded, picture, png
 
 Server = tuple[str, subprocess.Popen[bytes]]
 

@@ -11,7 +11,7 @@ from ml.data.image_folder import Folder, divide, scan
 from ml.data.sample import Sample
 from ml.errors import ModelError
 from ml.models.card import Card, Split
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from typer.testing import CliRunner, Result
 from ml.cli.main import cli
 from ml.data.image_folder import divide, scan
 from ml.predictor import SHIPPED_MODEL, Predictor
-from tests.conftest import picture
+from tests.helpers import ROOT, picture
 
-ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = [
     *("train", "evaluate", "calibrate", "predict", "score"),
     *("export", "report", "synthesize", "inspect"),

@@ -14,7 +14,7 @@ from ml.data.image_folder import NO_CLASS, Folder, Sample, divide, pictures_of_n
 from ml.errors import DataError
 from ml.images.decode import read
 from ml.models.card import Split
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ml.data.image_folder import divide, scan
 from ml.data.recorded_split import as_it_was, as_trained, limited, readable
 from ml.errors import DataError
 from ml.models.card import Split
-from tests.conftest import picture
+from tests.helpers import picture
 
 QUIET = Console(quiet=True)
 

@@ -18,7 +18,7 @@ from ml.data.similarity import (
     similar_pairs,
 )
 from ml.data.synthetic import CLASSES
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 
 def prints(*images: Image.Image) -> list[Fingerprint]:

@@ -15,6 +15,7 @@ from ml.export.onnx import add_reference, stamp
 from ml.models.card import Card, Quantised
 from ml.models.onnx_file import read_metadata
 from ml.predictor import SHIPPED_MODEL, Predictor
+from tests.ml.helpers import card_of, spoil, take_other_inputs
 
 MEASURED = Quantised(
     split="validation",
@@ -26,10 +27,6 @@ MEASURED = Quantised(
     label_agreement=0.99,
     largest_probability_difference=0.1,
 )
-
-
-def card_of(model: Path) -> Card:
-    return Card.from_metadata(read_metadata(model))
 
 
 def restamp(model: Path, **fields: object) -> None:
@@ -59,27 +56,6 @@ def pair(checked: Path, tmp_path: Path) -> Path:
 def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(logging.INFO, logger="skyspotter")
     return caplog
-
-
-def spoil(model: Path) -> None:
-    """Turn a file's network into another one that only the reference inputs tell apart."""
-    other = model.with_suffix(".other")
-    data = bytearray(model.read_bytes())
-    middle = len(data) // 2  # among the parameters, float32 one after the other
-    data[middle : middle + 40_000] = bytes(40_000)
-    other.write_bytes(data)
-    stamp(other, card_of(other))  # with its own hash
-    other.replace(model)
-
-
-def take_other_inputs(model: Path) -> None:
-    """Write the shipped model with an input of another name."""
-    other = onnx.load(SHIPPED_MODEL)
-    for node in other.graph.node:
-        node.input[:] = ["photo" if name == "image" else name for name in node.input]
-    other.graph.input[0].name = "photo"
-    onnx.helper.set_model_props(other, card_of(SHIPPED_MODEL).to_metadata())
-    onnx.save(other, model)
 
 
 def test_the_file_beside_it() -> None:

@@ -1,5 +1,4 @@
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ from PIL import Image, ImageOps
 from ml.errors import EmptyImage, TooManyPixels, UnreadableImage, UnsupportedFormat
 from ml.images.decode import Facts, decode
 from ml.images.limits import MAX_PAGES
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture, png
 
 FORMATS = ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF"]
 TURNS = {
@@ -35,21 +34,6 @@ def flag() -> Image.Image:
     image.paste((30, 30, 200), (0, 20, 30, 40))
     image.paste((220, 220, 90), (30, 20, 60, 40))
     return image
-
-
-def png(width: int, height: int) -> bytes:
-    """A small PNG that claims any size: the header is sound, the rest almost nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(bytes(40_000_000))
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +10,8 @@ from hypothesis import strategies as st
 from ml.errors import ImageError
 from ml.images.decode import decode
 from tests.corpus import samples
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = samples()
 
 # In a process of its own: it may crash, its memory can be measured, and warnings are no errors.

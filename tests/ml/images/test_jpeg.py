@@ -10,7 +10,7 @@ from PIL import Image
 from ml.errors import UnreadableImage
 from ml.images.decode import decode
 from ml.images.jpeg import decode_jpeg
-from tests.conftest import encoded, picture
+from tests.helpers import encoded, picture
 
 # 16 x 16 pixels, by `cjpeg -arithmetic`: nothing that the tests run on writes this kind.
 ARITHMETIC = b64decode(

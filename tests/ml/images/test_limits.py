@@ -15,8 +15,8 @@ from ml.images.limits import (
     check_structure,
     count_pages,
 )
-from tests.conftest import encoded, picture
 from tests.corpus import directories, jpeg_with, png_with, samples, shared_directories
+from tests.helpers import encoded, picture
 
 
 def test_a_jpeg_drawn_over_and_over() -> None:

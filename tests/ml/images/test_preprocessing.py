@@ -4,7 +4,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ml.images.preprocessing import PADDING, Box, Preprocessing, boxes, network_input, region
-from tests.conftest import picture
+from tests.helpers import picture
 
 
 def test_native_keeps_the_centre_pixels() -> None:

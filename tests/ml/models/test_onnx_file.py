@@ -11,7 +11,7 @@ from ml.errors import ModelError
 from ml.models.card import Card
 from ml.models.onnx_file import ModelFile, read_metadata
 from ml.predictor import SHIPPED_MODEL
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 
 def test_it_reads_what_onnx_reads() -> None:
@@ -75,7 +75,7 @@ from pathlib import Path
 from ml.errors import ModelError
 from ml.engines.loader import open_best
 from ml.predictor import SHIPPED_MODEL
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 model, end = Path({str(tmp_path)!r}) / "model.onnx", time.monotonic() + 2
 def write():

@@ -1,92 +1,21 @@
-import csv
 import json
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from ml.data.image_folder import Folder, divide, scan
+from ml.data.image_folder import Folder
 from ml.errors import DataError
-from ml.evaluation.evaluate import evaluate
 from ml.evaluation.metrics import measure
 from ml.export.onnx import stamp
-from ml.models.card import Split
-from ml.models.checkpoint import SHIPPED_PARAMETERS, load, parameters_of, save
-from ml.predictor import SHIPPED_MODEL, Predictor
+from ml.models.checkpoint import load, parameters_of, save
 from ml.report.page import report
+from tests.ml.report.helpers import write_answers, write_history, write_json
 
 NASTY = ["$x^2$", '<img src=x onerror="alert(1)">', "_under 🪂 & co", "it's 'a' {{ 7 * 7 }}"]
-
-
-def write_history(run: Path, classes: Sequence[str], epochs: int) -> None:
-    rows = []
-    for epoch in range(1, epochs + 1):
-        row: dict[str, float] = {"epoch": epoch, "learning_rate": 0.002 / epoch}
-        for split in ("train", "validation", "test"):
-            row |= {f"{split}_loss": 1 / epoch, f"{split}_accuracy": 1 - 0.5 / epoch}
-            for label in classes:
-                figures = ("precision", "recall", "f1")
-                row |= {f"{split}_{figure}_{label}": 1 - 0.4 / epoch for figure in figures}
-        rows.append(row)
-    with (run / "history.csv").open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.DictWriter(opened, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def write_answers(
-    run: Path,
-    files: Sequence[tuple[str, str, str]],
-    classes: Sequence[str],
-    answers: Any,
-    name: str = "predictions.csv",
-) -> None:
-    """`files` are (split, file, truth), `answers` the probabilities (N, C)."""
-    columns = ["split", "file", "truth", "answer", "confidence", "accepted", "loss"]
-    with (run / name).open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        writer.writerow([*columns, *(f"p:{label}" for label in classes)])
-        for (split, file, truth), chances in zip(files, answers, strict=True):
-            loss = -np.log(max(chances[classes.index(truth)], 1e-12))
-            best = int(np.argmax(chances))
-            sure = [classes[best], chances[best], int(chances[best] > 0.5), loss]
-            writer.writerow([split, file, truth, *sure, *chances])
-
-
-def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def folder(drawn: Path) -> Folder:
-    return divide(scan(drawn), Split())
-
-
-@pytest.fixture(scope="module")
-def finished(folder: Folder, shipped: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run, as if the shipped model were what it trained, with its report."""
-    run = tmp_path_factory.mktemp("run")
-    classes = shipped.card.classes
-    write_json(run / "config.json", {"data": str(folder.root), "epochs": 3, "batch": 32})
-    write_json(run / "data.json", folder.summary())
-    held_out = {split: folder.of(split) for split in ("validation", "test")}
-    scores: dict[str, Any] = {name: evaluate(shipped, of) for name, of in held_out.items()}
-    scores["training"] = {"seconds": 3725.4, "images_per_second": 31.3, "best_epoch": 2}
-    write_json(run / "metrics.json", scores)
-    write_history(run, classes, 3)
-    samples = [*held_out["validation"], *held_out["test"]]
-    files = [(s.split, f"{s.label}/{s.path.name}", s.label) for s in samples]
-    answers = [[*shipped.predict(s.path).probabilities.values()] for s in samples]
-    write_answers(run, files, classes, answers)
-    shutil.copy(SHIPPED_MODEL, run / "model.onnx")
-    shutil.copy(SHIPPED_PARAMETERS, run / "model.safetensors")
-    report(run)
-    return run
 
 
 def test_the_network_is_drawn_at_the_models_size(again: Path) -> None:

@@ -13,8 +13,8 @@ from rich.console import Console
 from ml.models.checkpoint import fingerprint, load
 from ml.runs.run import run
 from ml.training.config import Config
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 TRAIN = """
 import sys
 from pathlib import Path

@@ -26,8 +26,7 @@ from ml.runs.run import _inputs, choose_strategy, prepare, run
 from ml.trainer import Trainer
 from ml.training.config import Config
 from ml.training.distributed import Processes
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.helpers import ROOT
 
 
 @pytest.fixture(scope="module")

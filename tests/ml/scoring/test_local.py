@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -19,33 +18,9 @@ from ml.errors import ModelError, ScoringError
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.scoring.job import Job
 from ml.scoring.local import Chosen, _Bar, choose, here, score
-from tests.ml.colours import CARD, CLASSES, write_colours
-
-ROOT = Path(__file__).resolve().parents[3]
-QUIET = Console(quiet=True)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_colours(tmp_path / "colours.onnx")
-
-
-def colour(path: Path) -> str:
-    """What is on a photo of `many`, by its name."""
-    return CLASSES[int(path.stem) % 200 % 3]
-
-
-def many(folder: Path, count: int) -> Path:
-    """A folder with so many names for 200 different small photos, each of one colour."""
-    folder.mkdir()
-    paths = [folder / f"{number:05}.jpg" for number in range(count)]
-    for number, path in enumerate(paths):
-        if number < 200:
-            channels = [200 if name == colour(path) else number // 2 for name in CLASSES]
-            Image.new("RGB", (64, 64), tuple(channels)).save(path)
-        else:
-            path.hardlink_to(paths[number % 200])
-    return folder
+from tests.helpers import ROOT
+from tests.ml.colours import CARD, write_colours
+from tests.ml.scoring.helpers import QUIET, answers, colour, fail, many
 
 
 def command(*arguments: object) -> list[str]:
@@ -87,24 +62,6 @@ def test_names_need_not_be_text(model: Path, tmp_path: Path) -> None:
     (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert row["path"].endswith("caf\\xe9.jpg")
     assert row["label"] == "red"
-
-
-@pytest.fixture
-def one(tmp_path: Path) -> Path:
-    """A folder with one photo."""
-    return many(tmp_path / "photos", 1)
-
-
-def answers(source: Path, model: Path) -> list[dict[str, object]]:
-    output = source.parent / "out.parquet"
-    score([str(source)], output, choose(model), QUIET, here)
-    rows: list[dict[str, object]] = pq.read_table(output).to_pylist()
-    return rows
-
-
-def fail(faults: list[Any]) -> None:
-    if faults:
-        raise faults.pop()
 
 
 def test_the_output_may_lie_among_the_photos(one: Path, model: Path) -> None:

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml.errors import ScoringError
-from tests.conftest import NO_RAY, ROOT
+from tests.helpers import NO_RAY, ROOT
 from tests.ml.colours import write_colours
-from tests.ml.scoring.test_local import colour, many
+from tests.ml.scoring.helpers import colour, many
 
 
 def written(parts: Path) -> dict[str, int]:

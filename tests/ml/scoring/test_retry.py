@@ -15,9 +15,7 @@ from ml.errors import ScoringError, UnreadableImage
 from ml.scoring.local import Chosen, choose, here, score
 from ml.scoring.retry import Reader
 from ml.scoring.sources import fetch
-from tests.ml.scoring.test_local import QUIET, answers, fail, many, model, one
-
-__all__ = ["model", "one"]  # fixtures
+from tests.ml.scoring.helpers import QUIET, answers, fail, many
 
 DENIED = OSError("AWS Error ACCESS_DENIED: the token has expired")  # as Arrow says it
 PASSING = [DENIED, TimeoutError("timed out"), OSError(errno.EIO, "I/O error"), RuntimeError("?")]

@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from ml.errors import ScoringError, UnreadableImage, UnsupportedFormat
 from ml.scoring.sources import absolute, fetch, names
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 from tests.ml.colours import write_colours
 
 BASE = "fsspec+memory:///photos"

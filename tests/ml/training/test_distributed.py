@@ -12,8 +12,8 @@ import pytest
 from ml.models.checkpoint import load
 from ml.predictor import Predictor
 from ml.training.distributed import ALONE, processes
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 

@@ -1,0 +1,155 @@
+"""Running the service, and talking to it."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from uvicorn import Config, Server
+
+from app.main import create_app
+from app.server.protocol import BoundedProtocol
+from app.settings import Settings
+from app.state import Service
+from ml.predictor import Prediction, Predictor
+from tests.helpers import ROOT
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[TestClient]:
+    """A client of an app with the shipped model, loaded, and these settings."""
+    app = create_app(Settings(**settings))
+    app.state.service.inference.load()
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+class Listening(NamedTuple):
+    """The service on a real socket, in this very process."""
+
+    address: str
+    service: Service
+    server: Server
+
+
+@contextmanager
+def listening(**settings: Any) -> Iterator[Listening]:
+    """Run the service in a thread, where tests can look into it and alter it."""
+    app = create_app(Settings(**settings))
+    app.state.service.inference.load()
+    server = Server(Config(app, http=BoundedProtocol, ws="none", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        thread = threading.Thread(target=server.run, args=([bound],))
+        thread.start()
+        until(lambda: server.started)
+        try:
+            address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+            yield Listening(address, app.state.service, server)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def connect(address: str) -> socket.socket:
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=20)
+
+
+def until(true: Callable[[], object], seconds: float = 30) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@contextmanager
+def running(
+    *command: str, log: Path, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Address and process of the service as it really runs; what it says goes to `log`."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SKYSPOTTER_", "CI"))}
+    with log.open("wb") as opened:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--port", "0"],
+            cwd=ROOT,
+            env=inherited | environment,
+            stderr=opened,
+        )
+    try:
+        yield _address(process, log), process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Wait until it says where it is, and can predict."""
+    while not (found := re.search(r"http://[\d.]+:\d+", log.read_text())):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.02)
+    address = found.group()
+    while not _is_ready(address):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.02)
+    return address
+
+
+def _is_ready(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/health").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def check(response: object, status: int, code: str) -> None:
+    assert response.status_code == status, response.text  # type: ignore[attr-defined]
+    body = response.json()  # type: ignore[attr-defined]
+    assert set(body) == {"detail", "code", "request_id"}
+    assert body["code"] == code
+    assert body["detail"].endswith(".")
+    assert body["request_id"] == response.headers["X-Request-ID"]  # type: ignore[attr-defined]
+    assert response.headers["content-type"] == "application/json"  # type: ignore[attr-defined]
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes."""
+    parts = []
+    try:
+        while part := connection.recv(4096):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+class Slow:
+    """The shipped predictor, made to wait until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go, self.begun = threading.Event(), 0
+        predict = Predictor.predict
+
+        def slowly(predictor: Predictor, photo: Any) -> Prediction:
+            self.begun += 1
+            self.go.wait(20)
+            return predict(predictor, photo)
+
+        monkeypatch.setattr(Predictor, "predict", slowly)
+
+    def until(self, begun: int) -> None:
+        while self.begun < begun:
+            time.sleep(0.005)

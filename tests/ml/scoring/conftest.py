@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+
+from tests.ml.colours import write_colours
+from tests.ml.scoring.helpers import many
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_colours(tmp_path / "colours.onnx")
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Path:
+    """A folder with one photo."""
+    return many(tmp_path / "photos", 1)
