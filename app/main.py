@@ -16,7 +16,7 @@ from app.errors import handle_errors
 from app.inference import Inference
 from app.middleware.access_log import Observe
 from app.middleware.request_id import HEADER, RequestId
-from app.middleware.security import SecurityHeaders
+from app.middleware.security_headers import SecurityHeaders
 from app.routes import operations, pages, predict
 from app.server.load_shedding import DOOR, Door
 from app.settings import Settings

@@ -4,9 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from app.api_keys import require_key
 from app.examples import NOT_HEALTHY
 from app.metrics import CONTENT_TYPE
-from app.middleware.security import require_key
 from app.routes.predict import responses
 from app.schemas import Health, ModelCard
 from app.state import Service

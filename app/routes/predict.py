@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from app.api_keys import require_key
 from app.disconnect import unless_gone
 from app.errors import code_of
 from app.examples import PREDICTIONS
 from app.middleware.access_log import note
-from app.middleware.security import require_key
 from app.schemas import Batch, BatchError, BatchResult, Error, EvidenceKind, Prediction
 from app.state import Service
 from app.uploads import BATCH_BODY, REQUEST_BODY, read_photo, read_photos

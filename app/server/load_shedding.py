@@ -14,7 +14,7 @@ from app.admission import Admission, overloaded
 from app.errors import Overloaded, RequestError
 from app.metrics import Metrics
 from app.middleware.request_id import HEADER, settled
-from app.middleware.security import HEADERS
+from app.middleware.security_headers import HEADERS
 
 DOOR = "door"
 """By this name the app's state, which a server sees, holds its `Door`."""

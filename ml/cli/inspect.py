@@ -9,13 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ml.data.checks import warnings
 from ml.data.image_folder import Folder, divide, scan
 from ml.errors import listing
 from ml.models.card import Card, Split
 from ml.models.onnx_file import read_metadata
 
-FEW, LOPSIDED, SMALL = 20, 10, 64
-"""What is warned of: classes with fewer photos, a class so many times another, smaller sides."""
 ROWS, SHOWN = 50, 20
 """Classes and files that a table shows at most; of more classes, the first and last."""
 SPLITS = ("train", "validation", "test")
@@ -40,31 +39,6 @@ def inspect(path: Path, as_json: bool, console: Console) -> None:
         console.print_json(data=card.model_dump(mode="json"))
     else:
         show_model(card, file, console)
-
-
-def warnings(folder: Folder) -> list[str]:
-    """What to know before training on a folder that is split; a sentence each."""
-    counts = Counter(sample.label for sample in folder.samples)
-    found = [f"Not a class: {name}, {why}" for name, why in folder.classes_left_out.items()]
-    if len(folder.classes) < 2:
-        found.append("At least 2 classes are needed: one folder per class with its photos inside.")
-    if few := [label for label in folder.classes if counts[label] < FEW]:
-        found.append(f"Fewer than {FEW} photos of: {listing(few)}. Figures of them say little.")
-    if counts and max(counts.values()) >= LOPSIDED * min(counts.values()):
-        most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
-        found.append(
-            f"Lopsided: {counts[most]} photos of {most}, {counts[least]} of {least}. "
-            "Rare classes weigh more in training, yet more photos of them are better."
-        )
-    for split in ("validation", "test"):
-        unseen = set(folder.classes) - {sample.label for sample in folder.of(split)}
-        if len(unseen) == len(folder.classes):
-            found.append(f"There are no photos for {split}.")
-        elif unseen:
-            found.append(f"No photos for {split} of: {listing(sorted(unseen))}.")
-    if small := sum(0 < min(sample.size) < SMALL for sample in folder.samples):
-        found.append(f"{small} photos are less than {SMALL} pixels wide or high.")
-    return found
 
 
 def folder_facts(folder: Folder) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ml.cli.inspect import warnings
+from ml.data.checks import warnings
 from ml.data.image_folder import Folder, divide, pictures_of_no_class, scan
 from ml.data.recorded_split import as_it_was, limited, opens, readable
 from ml.data.synthetic import synthesize

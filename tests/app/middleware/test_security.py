@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.middleware.security import HEADERS
+from app.middleware.security_headers import HEADERS
 from app.settings import Settings
 from tests.app.helpers import check, serving
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.middleware.security import HEADERS
+from app.middleware.security_headers import HEADERS
 from app.server.protocol import BoundedProtocol
 from tests.app.helpers import Listening, check, connect, listening, received, until
 

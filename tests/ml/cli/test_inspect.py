@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ml.cli.inspect import folder_facts, inspect, show_folder, show_model, warnings
+from ml.cli.inspect import folder_facts, inspect, show_folder, show_model
+from ml.data.checks import warnings
 from ml.data.image_folder import Folder, divide, scan
 from ml.data.sample import Sample
 from ml.errors import ModelError

@@ -1,22 +1,12 @@
-"""API keys, a dependency on the routes so that no trick with a path gets round it; headers."""
+"""API keys: a dependency on the routes, so that no trick with a path gets round it."""
 
 from hmac import compare_digest
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Unauthorized
-
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-"""Of every response, unless a route has set its own."""
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, where the service asks for one.")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, as a header.")
@@ -48,24 +38,3 @@ async def require_key(
             "This service asks for an API key. Send it as `Authorization: Bearer KEY` or "
             "`X-API-Key: KEY`."
         )
-
-
-class SecurityHeaders:
-    """Middleware that adds `HEADERS`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; its response goes out with the headers."""
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers)
