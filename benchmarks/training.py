@@ -29,7 +29,9 @@ from rich.table import Table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from ml.data.image_folder import Folder, Sample, divide, scan
+from ml.data.image_folder import ImageFolder, scan
+from ml.data.sample import Sample
+from ml.data.split import split_folder
 from ml.data.synthetic import synthesize
 from ml.dataset import augmentation
 from ml.images.decode import decode
@@ -70,7 +72,7 @@ class Photos(Dataset[Item]):
         return self.transform(image), self.classes.index(sample.label)
 
 
-def reference(folder: Folder, epochs: int, workers: int) -> dict[str, float]:
+def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float]:
     """Train as the reference does."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = NETWORKS["skyspotter"](len(folder.classes))
@@ -118,7 +120,7 @@ def reference(folder: Folder, epochs: int, workers: int) -> dict[str, float]:
     return {"speed": images / seconds, "accuracy": right / len(folder.of("test"))}
 
 
-def own(folder: Folder, epochs: int) -> dict[str, float]:
+def own(folder: ImageFolder, epochs: int) -> dict[str, float]:
     """Train as `python -m ml train` does."""
     trainer = _trainer(folder, epochs)
     trainer.run()
@@ -127,7 +129,7 @@ def own(folder: Folder, epochs: int) -> dict[str, float]:
     return {"speed": summary["images_per_second"], "accuracy": accuracy}
 
 
-def parts(folder: Folder) -> dict[str, float]:
+def parts(folder: ImageFolder) -> dict[str, float]:
     """Milliseconds an image that each part of the own loop takes, one after another."""
     trainer = _trainer(folder, epochs=9)
     device, batch = trainer.device, trainer.config.batch
@@ -165,7 +167,7 @@ def parts(folder: Folder) -> dict[str, float]:
     return taken
 
 
-def _trainer(folder: Folder, epochs: int) -> Trainer:
+def _trainer(folder: ImageFolder, epochs: int) -> Trainer:
     output = Path(tempfile.mkdtemp())
     config = Config(data=folder.root, output=output, epochs=epochs)
     strategy, _ = choose_strategy(folder, "auto")
@@ -219,7 +221,7 @@ def main() -> None:
     if options.loop is None:
         compare(data, options.epochs, options.rounds)
         return
-    folder = divide(scan(data), Split())
+    folder = split_folder(scan(data), Split())
     if options.loop == "own":
         result = own(folder, options.epochs)
     elif options.loop == "parts":

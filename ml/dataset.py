@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Sampler
 
-from ml.data.image_folder import NO_CLASS, Sample
+from ml.data.image_folder import OOD_LABEL
+from ml.data.sample import Sample
 from ml.errors import ImageError
 from ml.images.decode import decode
 from ml.images.preprocessing import PADDING, Preprocessing, network_input
@@ -71,7 +72,7 @@ class PhotoDataset(Dataset[Item]):
         self.seed = seed
         self.preprocessing = preprocessing.model_copy(update={"views": 1})
         self.augmentation = augmentation(preprocessing, augment) if augment else None
-        self._number = {label: number for number, label in enumerate(classes)} | {NO_CLASS: -1}
+        self._number = {label: number for number, label in enumerate(classes)} | {OOD_LABEL: -1}
 
     def __len__(self) -> int:
         return len(self.samples)

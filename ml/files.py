@@ -1,11 +1,14 @@
 """Which files a folder, a path or a pattern stands for; what cannot be used is named, with why."""
 
+import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from ml.errors import sentence
+from ml.errors import DataError, sentence
 
 Found = tuple[Path, str]  # a path, and why it cannot be used, or nothing
 
@@ -61,3 +64,38 @@ def _fault(path: Path) -> str:
     except OSError as error:  # a link to nowhere or to itself, no right to look
         return sentence(error)
     return "" if regular else "This is a pipe, a socket or a device, and no file."
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a file to write that takes the place of `path` in one step, or not at all.
+
+    A crash or a full disk in the middle leaves the old file as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.chmod(0o644)  # safetensors writes for the owner alone, and servers run as others
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file of a run folder, or leave the one that is there."""
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what stands in a file of a run folder; nothing where it is missing.
+
+    Raises:
+        DataError: where it is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged: `train --resume` writes it anew.") from error

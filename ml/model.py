@@ -128,7 +128,7 @@ Network = Net | PlainNet
 NETWORKS: dict[str, type[Net] | type[PlainNet]] = {"skyspotter": Net, "plain": PlainNet}
 
 
-class Served(nn.Module):
+class NormalisedNetwork(nn.Module):
     """A network with normalisation in front: what stands in the ONNX file."""
 
     def __init__(self, network: Network) -> None:

@@ -7,7 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from ml.engines.loader import EngineChoice, PrecisionChoice, open_best, open_engine
-from ml.images.decode import MAX_PIXELS, Facts, decode, read
+from ml.images.decode import MAX_PIXELS, ImageInfo, decode, read
 from ml.images.preprocessing import Box, boxes, network_input, region
 from ml.models.card import Card
 from ml.models.engine import Engine, Floats
@@ -26,7 +26,7 @@ class Prediction:
     """False where the model would rather not say."""
     probabilities: dict[str, float]
     """Of every class, in the model's order."""
-    photo: Facts
+    photo: ImageInfo
     logits: Floats  # (C,), the mean over the views
     evidence: Floats  # (V, C, 7, 7), of each view
     boxes: list[Box]  # where each view lies in the upright photo, in pixels
@@ -95,14 +95,14 @@ class Predictor:
         logits = view_logits.mean(axis=0)  # (C,)
         finished = perf_counter()
         chances = probabilities(logits, self.card.temperature)
-        places = boxes(decoded.facts.width, decoded.facts.height, self.card.preprocessing)
+        places = boxes(decoded.info.width, decoded.info.height, self.card.preprocessing)
         best = int(np.argmax(chances))
         return Prediction(
             label=self.card.classes[best],
             confidence=float(chances[best]),
             accepted=bool(chances[best] >= self.card.threshold),
             probabilities=dict(zip(self.card.classes, chances.tolist(), strict=True)),
-            photo=decoded.facts,
+            photo=decoded.info,
             logits=logits,
             evidence=evidence,
             boxes=places,

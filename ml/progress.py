@@ -16,7 +16,7 @@ from rich.progress import (
 Step = TypeVar("Step")
 
 
-def watched(steps: Iterable[Step], doing: str, total: int | None = None) -> Iterable[Step]:
+def track_progress(steps: Iterable[Step], doing: str, total: int | None = None) -> Iterable[Step]:
     """Pass the steps on with a bar on standard error, which is gone at the end.
 
     Args:

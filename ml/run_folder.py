@@ -1,7 +1,6 @@
 """What a run folder's text files say; whatever is not there reads as nothing."""
 
 import csv
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml.errors import DataError
-from ml.models.checkpoint import replacing
+from ml.files import read_json
 
 Floats = npt.NDArray[np.float64]
 History = dict[str, list[float]]
@@ -22,7 +21,7 @@ DOUBTS = "doubts.csv"
 
 
 @dataclass(frozen=True)
-class Answers:
+class PredictionTable:
     """The rows of `predictions.csv`: what the served model says to photos it never trained on.
 
     Those of `doubts.csv` are of models that only judged (`ml/runs/label_audit.py`).
@@ -47,14 +46,14 @@ class Answers:
         """Which answers are right, (N,)."""
         return np.array([a == t for a, t in zip(self.answer, self.truth, strict=True)], dtype=bool)
 
-    def of(self, split: str) -> "Answers":
+    def of(self, split: str) -> "PredictionTable":
         """Return the rows of one split."""
         rows = [i for i, name in enumerate(self.split) if name == split]
 
         def pick(column: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(column[i] for i in rows)
 
-        return Answers(
+        return PredictionTable(
             self.classes,
             pick(self.split),
             pick(self.file),
@@ -74,8 +73,8 @@ class Record:
     data: dict[str, Any]
     metrics: dict[str, Any]
     history: History
-    answers: Answers | None
-    doubts: Answers | None  # to training photos; none in an older run's folder
+    answers: PredictionTable | None
+    doubts: PredictionTable | None  # to training photos; none in an older run's folder
     root: Path  # where the photos are, or were
 
     @property
@@ -110,24 +109,6 @@ def read(run: Path) -> Record:
     )
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file of a run folder, or leave the one that is there."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what stands in a file of a run folder; nothing where it is missing.
-
-    Raises:
-        DataError: where it is damaged.
-    """
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged: `train --resume` writes it anew.") from error
-
-
 def read_history(path: Path) -> History:
     """Return the columns of `history.csv`, a value an epoch."""
     header, *rows = _rows(path) or [[]]
@@ -135,7 +116,7 @@ def read_history(path: Path) -> History:
     return {name: [*map(float, values)] for name, *values in columns}
 
 
-def read_answers(path: Path, classes: tuple[str, ...]) -> Answers | None:
+def read_answers(path: Path, classes: tuple[str, ...]) -> PredictionTable | None:
     """Return the rows of `predictions.csv`, or None where it is missing or has none.
 
     The probabilities of all classes stand there where they are not too many, for whoever wants
@@ -145,7 +126,7 @@ def read_answers(path: Path, classes: tuple[str, ...]) -> Answers | None:
     if not rows:
         return None
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    return Answers(
+    return PredictionTable(
         classes,
         columns["split"],
         columns["file"],
@@ -180,7 +161,7 @@ def confused(confusion: list[list[int]], classes: list[str]) -> list[dict[str, A
     return sorted(pairs, key=lambda pair: (-pair["photos"], -pair["share"]))
 
 
-def doubtful_labels(answers: Answers) -> list[int]:
+def doubtful_labels(answers: PredictionTable) -> list[int]:
     """Rows whose label may be wrong, the most doubtful first.
 
     By confident learning (Northcutt et al. 2021, https://arxiv.org/abs/1911.00068): the model

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ml import __version__
-from ml.data.image_folder import Folder
+from ml.data.image_folder import ImageFolder
 from ml.dataset import UNREADABLE, Item, PhotoDataset, seed_from
 from ml.errors import DataError
 from ml.evaluation.metrics import measure
@@ -53,7 +53,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        folder: Folder,
+        folder: ImageFolder,
         preprocessing: Preprocessing,
         console: Console,
         team: Processes = ALONE,

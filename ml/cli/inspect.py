@@ -10,7 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ml.data.checks import warnings
-from ml.data.image_folder import Folder, divide, scan
+from ml.data.image_folder import ImageFolder, scan
+from ml.data.split import split_folder
 from ml.errors import listing
 from ml.models.card import Card, Split
 from ml.models.onnx_file import read_metadata
@@ -28,7 +29,7 @@ def inspect(path: Path, as_json: bool, console: Console) -> None:
     """
     file = path / "model.onnx" if (path / "model.onnx").is_file() else path
     if file.is_dir():
-        folder = divide(scan(file), Split())
+        folder = split_folder(scan(file), Split())
         if as_json:
             console.print_json(data=folder_facts(folder))
         else:
@@ -41,7 +42,7 @@ def inspect(path: Path, as_json: bool, console: Console) -> None:
         show_model(card, file, console)
 
 
-def folder_facts(folder: Folder) -> dict[str, Any]:
+def folder_facts(folder: ImageFolder) -> dict[str, Any]:
     """What `data.json` holds of a folder that is split, and its formats and warnings."""
     formats = Counter(sample.format for sample in folder.samples)
     return folder.summary() | {
@@ -50,7 +51,7 @@ def folder_facts(folder: Folder) -> dict[str, Any]:
     }
 
 
-def show_folder(folder: Folder, console: Console) -> None:
+def show_folder(folder: ImageFolder, console: Console) -> None:
     """Print counts, sizes, what is left out and why, near-duplicates and warnings."""
     facts = folder_facts(folder)
     left_out = Counter(file.label for file in folder.dropped)

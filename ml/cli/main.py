@@ -147,16 +147,16 @@ def evaluate(
     parameters stand beside the model as model.safetensors. With those there, `--others` compares
     distances from the training photos as well.
     """
-    from ml.data.image_folder import pictures_of_no_class, scan
-    from ml.data.recorded_split import as_trained
+    from ml.data.image_folder import scan, scan_ood
+    from ml.data.recorded_split import split_as_trained
     from ml.evaluation.evaluate import evaluate, show
     from ml.evaluation.feature_distances import areas
 
     predictor = Predictor(model)
     if views is not None:
         predictor.engine.card = predictor.card.with_views(views)
-    folder = as_trained(scan(data), model.parent, predictor.card.split, errors)
-    strangers = pictures_of_no_class(others) if others is not None else []
+    folder = split_as_trained(scan(data), model.parent, predictor.card.split, errors)
+    strangers = scan_ood(others) if others is not None else []
     scores = evaluate(predictor, folder.of(split), by, strangers)
     parameters = model.with_name("model.safetensors")
     if strangers:
@@ -186,11 +186,11 @@ def calibrate(
     run folder the scores, the answers and the report are written anew.
     """
     from ml.data.image_folder import scan
-    from ml.data.recorded_split import as_trained
+    from ml.data.recorded_split import split_as_trained
     from ml.report.page import report
     from ml.runs.calibrate import recalibrate, show_calibration
 
-    folder = as_trained(scan(data), model.parent, Predictor(model).card.split, errors)
+    folder = split_as_trained(scan(data), model.parent, Predictor(model).card.split, errors)
     show_calibration(recalibrate(model, folder, precision), console)
     if model.with_name("report.html").exists():
         report(model.parent)
@@ -300,9 +300,9 @@ def synthesize(
 ) -> None:
     """Draw a small set of pictures of the four classes, or of none of them."""
     from ml.data.synthetic import synthesize
-    from ml.data.synthetic_ood import synthesize_others
+    from ml.data.synthetic_ood import synthesize_ood
 
-    draw = synthesize_others if others else synthesize
+    draw = synthesize_ood if others else synthesize
     draw(folder, images_per_class, seed)
     console.print(f"{folder}: {images_per_class} pictures of each {'kind' if others else 'class'}.")
 

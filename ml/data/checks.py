@@ -2,14 +2,14 @@
 
 from collections import Counter
 
-from ml.data.image_folder import Folder
+from ml.data.image_folder import ImageFolder
 from ml.errors import listing
 
 FEW, LOPSIDED, SMALL = 20, 10, 64
 """Warn of classes with fewer photos; of classes this many times another; of shorter sides."""
 
 
-def warnings(folder: Folder) -> list[str]:
+def warnings(folder: ImageFolder) -> list[str]:
     """What to know before training on a folder that is split; a sentence each."""
     counts = Counter(sample.label for sample in folder.samples)
     found = [f"Not a class: {name}, {why}" for name, why in folder.classes_left_out.items()]

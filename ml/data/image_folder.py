@@ -22,18 +22,15 @@ from ml.data.similarity import Fingerprint, fingerprint
 from ml.errors import DataError, ImageError, sentence
 from ml.files import walk
 from ml.images.decode import decode, read
-from ml.models.card import Split
-from ml.progress import watched
-
-__all__ = ["Dropped", "Folder", "Sample", "divide", "scan"]
+from ml.progress import track_progress
 
 Look = tuple[Fingerprint, tuple[int, int], str] | str  # with size and format; or why there is none
 OWN_SPLITS = ("train", "test")
-NO_CLASS = ""
+OOD_LABEL = ""
 
 
 @dataclass(frozen=True)
-class Folder:
+class ImageFolder:
     """A folder after a look at every file in it."""
 
     root: Path
@@ -44,7 +41,7 @@ class Folder:
     """Kept photos that look alike: each once, with the first that it looks like."""
     classes_left_out: dict[str, str] = field(default_factory=dict)
     """Class folders without a photo that can be used, and why."""
-    others: tuple[Sample, ...] = ()
+    ood: tuple[Sample, ...] = ()
     """Pictures of none of the classes, from elsewhere, that teach to refuse the like of them."""
 
     def of(self, split: str) -> list[Sample]:
@@ -74,7 +71,7 @@ class Folder:
                 for sample in self.samples
                 if sample.group not in ("", str(sample.path))
             },
-            "others": [sample.path.absolute().as_posix() for sample in self.others],
+            "others": [sample.path.absolute().as_posix() for sample in self.ood],
         }
 
 
@@ -89,7 +86,7 @@ def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
     } | {"share_under_224": float((sides[:, 0] < 224).mean())}
 
 
-def scan(root: Path) -> Folder:
+def scan(root: Path) -> ImageFolder:
     """Decode every file once, leave out what is no photo, and group what looks alike.
 
     Of a picture that stands there several times the first is kept; of one picture in two classes,
@@ -120,7 +117,7 @@ def scan(root: Path) -> Folder:
         for i, (sample, first) in enumerate(zip(samples, double.groups, strict=True))
         if i not in double.out
     )
-    return Folder(
+    return ImageFolder(
         root,
         tuple(sorted({sample.label for sample in kept})),
         kept,
@@ -136,7 +133,7 @@ def class_of(file: str) -> str:
     return parts[1] if parts[0] in OWN_SPLITS else parts[0]
 
 
-def pictures_of_no_class(root: Path) -> list[Sample]:
+def scan_ood(root: Path) -> list[Sample]:
     """Pictures that show none of the classes, from anywhere under a folder; what is none is not.
 
     Raises:
@@ -144,50 +141,10 @@ def pictures_of_no_class(root: Path) -> list[Sample]:
     """
     files = sorted(path for path, fault in walk(root) if not fault)
     looks = zip(files, _look_at(files), strict=True)
-    samples = [Sample(file, NO_CLASS) for file, look in looks if not isinstance(look, str)]
+    samples = [Sample(file, OOD_LABEL) for file, look in looks if not isinstance(look, str)]
     if not samples:
         raise DataError(f"There is no picture in {root}.")
     return samples
-
-
-def divide(folder: Folder, split: Split) -> Folder:
-    """Split a folder into train, validation and test; its own train and test are kept."""
-    if split.test > 0:
-        folder = _deal(folder, {"train": 1 - split.test, "test": split.test}, split.seed, of="")
-    else:
-        folder = _deal(folder, {"train": 1.0}, split.seed, of="")
-    shares = {"train": 1 - split.validation, "validation": split.validation}
-    return _deal(folder, shares, split.seed, of="train") if split.validation > 0 else folder
-
-
-def _deal(folder: Folder, shares: dict[str, float], seed: int, of: str) -> Folder:
-    """Deal the samples whose split is `of` out to named shares, class by class.
-
-    Groups stay whole: a group goes to the share that is furthest from full, and where it fits
-    in none, to the first. So name the training share first.
-    """
-    random = np.random.default_rng(seed)
-    chosen: dict[str, str] = {}  # of each group; one that spans classes follows its first
-    members_of: dict[str, dict[str, list[Sample]]] = {label: {} for label in folder.classes}
-    for sample in folder.samples:
-        if sample.split == of:
-            members_of[sample.label].setdefault(sample.group, []).append(sample)
-    for groups in members_of.values():
-        total = sum(map(len, groups.values()))
-        room = {name: share * total for name, share in shares.items()}
-        for key in random.permutation(sorted(groups)):
-            members = groups[key]
-            if key in chosen:
-                continue
-            fits = [name for name in room if room[name] + 0.5 >= len(members)]
-            name = max(fits, key=lambda name: room[name] / shares[name]) if fits else [*shares][0]
-            room[name] -= len(members)
-            chosen[str(key)] = name
-    samples = (
-        replace(sample, split=chosen[sample.group]) if sample.split == of else sample
-        for sample in folder.samples
-    )
-    return replace(folder, samples=tuple(samples))
 
 
 def list_files(root: Path) -> tuple[list[Sample], list[Dropped]]:
@@ -265,7 +222,7 @@ def _read_index(root: Path) -> dict[str, dict[str, str]]:
 
 def _look_at(paths: list[Path]) -> list[Look]:
     """Look at every file, on all cores."""
-    return list(watched(on_all_cpus(_look, paths), "Looking at the photos", len(paths)))
+    return list(track_progress(on_all_cpus(_look, paths), "Looking at the photos", len(paths)))
 
 
 def _look(path: Path) -> Look:
@@ -276,4 +233,4 @@ def _look(path: Path) -> Look:
     except (ImageError, OSError) as error:
         return sentence(error)
     print = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
-    return print, photo.image.size, photo.facts.format
+    return print, photo.image.size, photo.info.format

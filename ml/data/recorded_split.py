@@ -9,13 +9,15 @@ from typing import Any
 from rich.console import Console
 
 from ml.cpus import on_all_cpus
-from ml.data.image_folder import NO_CLASS, Dropped, Folder, Sample, class_of, divide, list_files
+from ml.data.image_folder import OOD_LABEL, ImageFolder, class_of, list_files
+from ml.data.sample import Dropped, Sample
+from ml.data.split import split_folder
 from ml.errors import DataError, ImageError
 from ml.images.decode import decode
 from ml.models.card import Split
 
 
-def limited(folder: Folder, count: int) -> Folder:
+def limit_samples(folder: ImageFolder, count: int) -> ImageFolder:
     """Keep so many photos of each class and split, or all.
 
     They are taken at even distances, as neighbours tend to be of one scene.
@@ -33,7 +35,7 @@ def limited(folder: Folder, count: int) -> Folder:
     return replace(folder, samples=tuple(s for s in folder.samples if s.path in kept))
 
 
-def as_it_was(root: Path, summary: Path, limit: int, console: Console) -> Folder:
+def restore_split(root: Path, summary: Path, limit: int, console: Console) -> ImageFolder:
     """Return the photos that stand in `data.json`, in its order, and say what has changed since.
 
     Args:
@@ -58,7 +60,7 @@ def as_it_was(root: Path, summary: Path, limit: int, console: Console) -> Folder
             style="yellow",
             markup=False,
         )
-    return Folder(
+    return ImageFolder(
         root,
         tuple(recorded["classes"]),
         tuple(
@@ -73,11 +75,11 @@ def as_it_was(root: Path, summary: Path, limit: int, console: Console) -> Folder
         tuple(Dropped(root / of["file"], of["reason"], class_of(of["file"])) for of in dropped),
         tuple((root / one, root / other) for one, other in recorded["near_duplicates"]),
         recorded["classes_left_out"],
-        tuple(Sample(Path(file), NO_CLASS) for file in recorded.get("others", ())),
+        tuple(Sample(Path(file), OOD_LABEL) for file in recorded.get("others", ())),
     )
 
 
-def as_trained(folder: Folder, run: Path, split: Split, console: Console) -> Folder:
+def split_as_trained(folder: ImageFolder, run: Path, split: Split, console: Console) -> ImageFolder:
     """Split a folder as it was when a model was trained, whatever has come to it since.
 
     Args:
@@ -89,7 +91,7 @@ def as_trained(folder: Folder, run: Path, split: Split, console: Console) -> Fol
     files = _record(run / "data.json")["files"] if (run / "data.json").exists() else {}
     names = [sample.path.relative_to(folder.root).as_posix() for sample in folder.samples]
     if not files.keys() & set(names):
-        return divide(folder, split)
+        return split_folder(folder, split)
     samples = tuple(
         replace(sample, split=files.get(name, sample.split))
         for sample, name in zip(folder.samples, names, strict=True)
@@ -112,15 +114,15 @@ def _record(summary: Path) -> dict[str, Any]:
     return recorded
 
 
-def readable(folder: Folder, unreadable: set[Path]) -> Folder:
+def drop_unreadable(folder: ImageFolder, unreadable: set[Path]) -> ImageFolder:
     """Leave out what could not be read in training, and what of the held-out photos is no more."""
-    checked = on_all_cpus(lambda s: s.split == "train" or opens(s.path), folder.samples)
+    checked = on_all_cpus(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
     kept = zip(folder.samples, checked, strict=True)
     samples = tuple(sample for sample, fine in kept if fine and sample.path not in unreadable)
     return replace(folder, samples=samples)
 
 
-def opens(path: Path) -> bool:
+def can_decode(path: Path) -> bool:
     """Whether a photo can be decoded."""
     try:
         decode(path.read_bytes())

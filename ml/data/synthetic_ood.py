@@ -17,16 +17,16 @@ from ml.data.synthetic import Floats, sky, to_image
 LETTERS = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789    .,")
 
 
-def synthesize_others(folder: Path, images_per_kind: int = 100, seed: int = 0) -> None:
+def synthesize_ood(folder: Path, images_per_kind: int = 100, seed: int = 0) -> None:
     """Write `folder/<kind>/<kind>-0001.jpg` and so on; the same seed gives the same pictures."""
     for number, kind in enumerate(KINDS):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for i in range(1, images_per_kind + 1):
-            image = draw_other(kind, np.random.default_rng((seed, number, i)))
+            image = draw_ood(kind, np.random.default_rng((seed, number, i)))
             image.save(folder / kind / f"{kind}-{i:04}.jpg", quality=88)
 
 
-def draw_other(kind: str, rng: np.random.Generator) -> Image.Image:
+def draw_ood(kind: str, rng: np.random.Generator) -> Image.Image:
     """Draw one picture of a kind of `KINDS`, of the sizes that the drawn classes have."""
     width, height = (int(side) for side in rng.integers(180, 421, size=2))
     return KINDS[kind](width, height, rng)

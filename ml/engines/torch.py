@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from ml.errors import ModelError
-from ml.model import Served
+from ml.model import NormalisedNetwork
 from ml.models.checkpoint import load
 from ml.models.engine import Floats, Pixels
 from ml.models.onnx_file import ModelFile
@@ -39,7 +39,7 @@ class TorchEngine:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self._device.type == "cpu":
             torch.set_num_threads(threads)
-        self._network = Served(network).eval().to(self._device)
+        self._network = NormalisedNetwork(network).eval().to(self._device)
 
     @torch.inference_mode()
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:

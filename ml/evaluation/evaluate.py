@@ -10,14 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from ml.cpus import usable_cpus
-from ml.data.image_folder import Sample
+from ml.data.sample import Sample
 from ml.errors import DataError
 from ml.evaluation.metrics import Floats, Ints, calibration_error, measure
 from ml.evaluation.ood import refusal
 from ml.models.card import Card
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
-from ml.progress import watched
+from ml.progress import track_progress
 
 SHOWN_CLASSES = 50
 
@@ -57,7 +57,7 @@ def evaluate(
 def logits_of(predictor: Predictor, samples: Sequence[Sample]) -> Floats:
     """Predict every photo, on all cores: float64 (N, C), in the order of `samples`."""
     with ThreadPoolExecutor(usable_cpus()) as pool:
-        logits = watched(
+        logits = track_progress(
             pool.map(lambda sample: predictor.predict(sample.path).logits, samples),
             "Predicting",
             len(samples),

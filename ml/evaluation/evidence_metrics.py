@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ml.cpus import on_all_cpus
-from ml.data.image_folder import Sample
+from ml.data.sample import Sample
 from ml.errors import DataError
 from ml.evidence import Floats, spread
 from ml.images.decode import decode, read
@@ -44,7 +44,7 @@ from ml.models.checkpoint import load
 from ml.models.engine import Pixels
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
-from ml.progress import watched
+from ml.progress import track_progress
 
 STEPS = 16
 CORNERS = ("x0", "y0", "x1", "y1")
@@ -84,7 +84,7 @@ def judge(predictor: Predictor, parameters: Path, samples: Sequence[Sample]) -> 
         )
     network, _ = load(parameters)
     # Grad-CAM takes one photo after the other; the curves are measured beside it.
-    in_turn = watched(boxed, "Explaining")
+    in_turn = track_progress(boxed, "Explaining")
     photos = (_explain(predictor, network, sample, box) for sample, box in in_turn)
     measured = list(on_all_cpus(lambda photo: _measure(predictor, photo), photos))
     return {
@@ -164,7 +164,7 @@ def _box(sample: Sample) -> Box | None:
 def _explain(predictor: Predictor, network: Network, sample: Sample, box: Box) -> Explained:
     preprocessing = predictor.card.preprocessing.model_copy(update={"views": 1})
     photo = decode(read(sample.path), needed_side=preprocessing.needed_side)
-    ((left, top, right, _),) = boxes(photo.facts.width, photo.facts.height, preprocessing)
+    ((left, top, right, _),) = boxes(photo.info.width, photo.info.height, preprocessing)
     pixels = network_input(photo.pixels, preprocessing)
     logits, evidence = predictor.engine.run(pixels)
     label = int(logits[0].argmax())

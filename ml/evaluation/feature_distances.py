@@ -20,7 +20,7 @@ from ml.images.decode import decode, read
 from ml.images.preprocessing import network_input
 from ml.models.card import Card
 from ml.models.engine import Pixels
-from ml.progress import watched
+from ml.progress import track_progress
 
 
 def areas(
@@ -71,7 +71,9 @@ def features(parameters: Path, card: Card, samples: Sequence[Sample]) -> Floats 
         lambda _, __, pooled: found.append(pooled.flatten(1).double().mean(0).numpy())
     )
     with torch.no_grad():
-        for pixels in watched(on_all_cpus(views, samples), "Comparing distances", len(samples)):
+        for pixels in track_progress(
+            on_all_cpus(views, samples), "Comparing distances", len(samples)
+        ):
             network(normalise(torch.from_numpy(pixels)))
     return np.stack(found)
 

@@ -22,16 +22,16 @@ from rich.console import Console
 from rich.table import Table
 
 from ml.data.image_folder import scan
-from ml.data.recorded_split import as_trained
+from ml.data.recorded_split import split_as_trained
 from ml.data.sample import Sample
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import DataError
 from ml.evaluation.evaluate import logits_of, score
 from ml.export.onnx import add_reference, export, stamp
+from ml.files import atomic_write
 from ml.images.decode import decode, read
 from ml.images.preprocessing import Preprocessing, network_input
 from ml.models.card import Card, Quantised
-from ml.models.checkpoint import replacing
 from ml.models.engine import Pixels
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
@@ -61,13 +61,13 @@ def export_int8(parameters: Path, output: Path, data: Path) -> Quantised:
         export(parameters, float32)
         run = parameters if parameters.is_dir() else parameters.parent
         split = OnnxEngine(float32).card.split
-        folder = as_trained(scan(data), run, split, Console(stderr=True))
+        folder = split_as_trained(scan(data), run, split, Console(stderr=True))
         training = folder.of("train")
         held_out = next((name for name in ("test", "validation") if folder.of(name)), None)
         if held_out is None or not training:
             raise DataError(f"{data} needs photos to calibrate on and others to measure on.")
         output.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output) as partial:
+        with atomic_write(output) as partial:
             _quantise(float32, partial, training)
             card = _measured(float32, partial, held_out, folder.of(held_out))
             stamp(partial, card)

@@ -13,10 +13,11 @@ from PIL import Image, ImageOps
 from ml.data.synthetic import CLASSES, draw
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import ExportError, ModelError
+from ml.files import atomic_write
 from ml.images.preprocessing import Preprocessing, network_input
-from ml.model import Served
+from ml.model import NormalisedNetwork
 from ml.models.card import Card
-from ml.models.checkpoint import load, replacing
+from ml.models.checkpoint import load
 from ml.models.engine import Pixels
 from ml.models.onnx_file import HASH, network_hash, read_metadata
 from ml.models.self_test import SIDE, Reference
@@ -48,11 +49,11 @@ def export(parameters: Path, output: Path, inputs: Pixels | None = None) -> floa
     if parameters.suffix != ".safetensors":
         raise ModelError(f"{parameters} is neither a run folder nor a safetensors file.")
     network, card = load(parameters)
-    served = Served(network).eval()
+    served = NormalisedNetwork(network).eval()
     if inputs is None:
         inputs = drawn_inputs(card.preprocessing)
     output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as partial:
+    with atomic_write(output) as partial:
         partial.write_bytes(_to_onnx(served, card))
         difference = _verify(served, partial, inputs)
         add_reference(partial)
@@ -77,7 +78,7 @@ def add_reference(file: Path) -> None:
 
 def _write_metadata(file: Path, metadata: dict[str, str]) -> None:
     model = onnx.load_model(file)
-    with replacing(file) as partial:
+    with atomic_write(file) as partial:
         onnx.save_model(model, partial)
         onnx.helper.set_model_props(model, metadata | {HASH: network_hash(partial)})
         onnx.save_model(model, partial)
@@ -93,7 +94,7 @@ def _drawn(seed: int, number: int) -> Image.Image:
     return draw(CLASSES[number % len(CLASSES)], np.random.default_rng((seed, number)))[0]
 
 
-def _to_onnx(served: Served, card: Card) -> bytes:
+def _to_onnx(served: NormalisedNetwork, card: Card) -> bytes:
     size = card.preprocessing.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -118,7 +119,7 @@ def _to_onnx(served: Served, card: Card) -> bytes:
 
 
 @torch.no_grad()
-def _verify(served: Served, file: Path, inputs: Pixels) -> float:
+def _verify(served: NormalisedNetwork, file: Path, inputs: Pixels) -> float:
     engine, difference, same_labels = OnnxEngine(file), 0.0, True
     for start in range(0, len(inputs), 16):  # a batch's worth of memory
         pixels = inputs[start : start + 16]

@@ -46,7 +46,7 @@ with suppress(AttributeError, OSError):  # it is elsewhere, or not there
 
 
 @dataclass(frozen=True)
-class Facts:
+class ImageInfo:
     """What a file holds; width and height in pixels, of the upright photo at full size."""
 
     width: int
@@ -62,7 +62,7 @@ class Photo:
     """A decoded photo: upright, RGB, eight bits a channel; at a reduced scale if that was asked."""
 
     pixels: Pixels  # (H, W, 3)
-    facts: Facts
+    info: ImageInfo
 
     @property
     def image(self) -> Image.Image:
@@ -126,7 +126,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, needed_side: int | None = 
             if orientation > 1:
                 pixels = np.asarray(Image.fromarray(pixels).transpose(_TURNS[orientation]))
             frames = _frames(data, opened, format)
-            return Photo(pixels, Facts(width, height, format, frames, orientation))
+            return Photo(pixels, ImageInfo(width, height, format, frames, orientation))
     except (ImageError, MemoryError):  # memory that is short is no fault of the file's
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

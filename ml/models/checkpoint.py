@@ -5,9 +5,6 @@ read as nothing but tensors and plain values: a file cannot run code.
 """
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ml.errors import ModelError
+from ml.files import atomic_write
 from ml.model import NETWORKS, Network
 from ml.models.card import Card
 from ml.torchvision_import import MobileNet_V2_Weights, mobilenet_v2
@@ -26,28 +24,11 @@ from ml.torchvision_import import MobileNet_V2_Weights, mobilenet_v2
 SHIPPED_PARAMETERS = Path(__file__).resolve().parents[2] / "weights" / "model.safetensors"
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write that takes the place of `path` in one step, or not at all.
-
-    A crash or a full disk in the middle leaves the old file as it was.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.chmod(0o644)  # safetensors writes for the owner alone, and servers run as others
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def save(path: Path, parameters: dict[str, Tensor], card: Card) -> None:
     """Write parameters and card."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
     # Written from memory: libraries that write themselves have errors of their own for full disks.
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(safetensors.torch.save(contiguous, metadata=card.to_metadata()))
 
 
@@ -71,7 +52,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values, nested as they are."""
     written = BytesIO()
     torch.save(state, written)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(written.getbuffer())
 
 

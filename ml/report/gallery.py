@@ -11,7 +11,7 @@ from ml.errors import ImageError
 from ml.evidence import data_uri, grid, overlay
 from ml.images.decode import decode
 from ml.predictor import Prediction, Predictor
-from ml.run_folder import Answers
+from ml.run_folder import PredictionTable
 
 WORST = 10
 MOST_MISTAKES = 200
@@ -44,7 +44,7 @@ class Mistakes:
     worst: list[Shown]
 
 
-def mistakes(answers: Answers, root: Path, predictor: Predictor | None) -> list[Mistakes]:
+def mistakes(answers: PredictionTable, root: Path, predictor: Predictor | None) -> list[Mistakes]:
     """Each class's worst wrong answers by loss, with evidence where there is a model.
 
     Of more classes than fit, those with the most mistakes come, and the rest is left out.
@@ -68,7 +68,9 @@ def mistakes(answers: Answers, root: Path, predictor: Predictor | None) -> list[
     ]
 
 
-def shown(answers: Answers, row: int, root: Path, predictor: Predictor | None = None) -> Shown:
+def shown(
+    answers: PredictionTable, row: int, root: Path, predictor: Predictor | None = None
+) -> Shown:
     """One row of the answers as a picture; with a predictor, its evidence too."""
     truth, answer = (answers.classes.index(of[row]) for of in (answers.truth, answers.answer))
     path, evidence = root / answers.file[row], None

@@ -13,13 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ml.data.image_folder import class_of
 from ml.errors import ModelError
+from ml.files import atomic_write
 from ml.model import Network
 from ml.models.card import Card
-from ml.models.checkpoint import load, replacing
+from ml.models.checkpoint import load
 from ml.predictor import Predictor
 from ml.report import diagram, plots
 from ml.report.gallery import MOST_MISTAKES, WORST, mistakes, shown, thumbnail
-from ml.run_folder import Answers, Record, confused, doubtful_labels, read
+from ml.run_folder import PredictionTable, Record, confused, doubtful_labels, read
 
 MOST_ROWS = 100  # in a table of classes
 MOST_LISTED = 50  # files left out, near-duplicates
@@ -83,7 +84,7 @@ def _model(run: Path) -> tuple[Predictor | None, Network | None, Card | None]:
     return predictor, network, card
 
 
-def _same(predictor: Predictor | None, answers: Answers) -> Predictor | None:
+def _same(predictor: Predictor | None, answers: PredictionTable) -> Predictor | None:
     """The predictor, if it is of the classes that the answers are of."""
     return predictor if predictor and predictor.card.classes == answers.classes else None
 
@@ -102,7 +103,7 @@ def _training_plots(record: Record, best: int | None) -> Plots:
     return drawn
 
 
-def _result_plots(record: Record, answers: Answers | None, card: Card | None) -> Plots:
+def _result_plots(record: Record, answers: PredictionTable | None, card: Card | None) -> Plots:
     drawn = {}
     matrix = np.array(record.metrics.get(record.judged, {}).get("confusion", []))
     if matrix.size:
@@ -148,7 +149,7 @@ def _last(record: Record, figure: str) -> str:
     )
 
 
-def _doubtful(answers: Answers | None, root: Path) -> dict[str, Any]:
+def _doubtful(answers: PredictionTable | None, root: Path) -> dict[str, Any]:
     if not answers:
         return {}
     rows = doubtful_labels(answers)
@@ -220,7 +221,7 @@ def _inline(svg: str) -> str:
 
 
 def _write(path: Path, text: str) -> Path:
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         # A file name that is no Unicode has a sign that UTF-8 has not.
         partial.write_text(text, encoding="utf-8", errors="replace")
     return path

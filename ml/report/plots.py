@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from ml.run_folder import Answers, History
+from ml.run_folder import History, PredictionTable
 
 MOST_CLASSES = 8
 """Curves in one plot; of more classes those with the lowest F1 are drawn."""
@@ -123,7 +123,7 @@ def confusion(
         return _svg(drawing, "confusion-shares" if shares else "confusion-counts")
 
 
-def reliability(answers: Answers, bins: int = 15) -> str:
+def reliability(answers: PredictionTable, bins: int = 15) -> str:
     """How often answers of one confidence are right, as SVG; a dot's area is its photos."""
     which = np.minimum((answers.confidence * bins).astype(int), bins - 1)
     groups = [which == b for b in range(bins) if (which == b).any()]
@@ -141,7 +141,7 @@ def reliability(answers: Answers, bins: int = 15) -> str:
         return _svg(drawing, "reliability")
 
 
-def confidences(answers: Answers, threshold: float) -> str:
+def confidences(answers: PredictionTable, threshold: float) -> str:
     """How sure the right and the wrong answers are, as SVG."""
     with rc_context(STYLE):
         drawing = Figure((NARROW, 2.8), layout="constrained")
@@ -158,7 +158,7 @@ def confidences(answers: Answers, threshold: float) -> str:
         return _svg(drawing, "confidence")
 
 
-def coverage(answers: Answers) -> str:
+def coverage(answers: PredictionTable) -> str:
     """Accuracy of the answers that are kept when the least sure are refused, as SVG."""
     order = np.argsort(-answers.confidence, kind="stable")
     kept = np.arange(1, len(order) + 1)

@@ -9,24 +9,24 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ml.data.image_folder import Folder
+from ml.data.image_folder import ImageFolder
 from ml.errors import DataError
 from ml.evaluation.evaluate import logits_of, score, truth_of
 from ml.evaluation.metrics import Floats
 from ml.evaluation.temperature import Calibration, fit
 from ml.export.onnx import stamp
+from ml.files import atomic_write, read_json, write_json
 from ml.models.card import Card
-from ml.models.checkpoint import load, parameters_of, replacing, save
+from ml.models.checkpoint import load, parameters_of, save
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
-from ml.run_folder import read_json, write_json
 
 MOST_CELLS = 5_000_000
 """Probabilities that predictions.csv holds at most, 100 MB; of more none, but for the answer's."""
 
 
 @dataclass(frozen=True)
-class Settled:
+class CalibrationResult:
     """What calibrating and measuring a model came to."""
 
     card: Card
@@ -35,7 +35,7 @@ class Settled:
     """Of each held-out split, (N, C)."""
 
 
-def settle(predictor: Predictor, folder: Folder, precision: float) -> Settled:
+def settle(predictor: Predictor, folder: ImageFolder, precision: float) -> CalibrationResult:
     """Fit temperature and threshold on the validation photos, then measure both held-out splits.
 
     Without validation photos answers stay as the network gives them, and all are accepted.
@@ -56,7 +56,7 @@ def settle(predictor: Predictor, folder: Folder, precision: float) -> Settled:
         summary = _summary(fitted, precision, metrics)
         metrics, kept = metrics | {"calibration": summary}, kept | {"calibration": summary}
     card = card.model_copy(update={"scores": card.scores | kept})
-    return Settled(card, metrics, logits)
+    return CalibrationResult(card, metrics, logits)
 
 
 def _summary(
@@ -73,7 +73,7 @@ def _summary(
     return summary
 
 
-def show_calibration(settled: Settled, console: Console) -> None:
+def show_calibration(settled: CalibrationResult, console: Console) -> None:
     """Print what calibrating bought, as a table."""
     summary = settled.metrics.get("calibration")
     if summary is None:
@@ -91,12 +91,12 @@ def show_calibration(settled: Settled, console: Console) -> None:
     console.print(table)
 
 
-def write_predictions(path: Path, folder: Folder, settled: Settled) -> None:
+def write_predictions(path: Path, folder: ImageFolder, settled: CalibrationResult) -> None:
     """Write every held-out photo's answer to a CSV file, a row a photo."""
     card = settled.card
     columns = ["split", "file", "truth", "answer", "confidence", "accepted", "loss"]
     whole = sum(logits.size for logits in settled.logits.values()) <= MOST_CELLS
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
         writer.writerow(columns + [f"p:{label}" for label in card.classes if whole])
         for split, logits in settled.logits.items():
@@ -118,7 +118,7 @@ def write_predictions(path: Path, folder: Folder, settled: Settled) -> None:
                 )
 
 
-def recalibrate(model: Path, folder: Folder, precision: float) -> Settled:
+def recalibrate(model: Path, folder: ImageFolder, precision: float) -> CalibrationResult:
     """Fit a model file again, and bring all that stands beside it of the same run up to date.
 
     Args:

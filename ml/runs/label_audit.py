@@ -20,15 +20,15 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ml.data.image_folder import Folder
+from ml.data.image_folder import ImageFolder
 from ml.errors import ModelError, SkyspotterError
 from ml.evaluation.metrics import Floats, Ints
 from ml.model import NETWORKS, normalise
 from ml.models.card import Card
 from ml.models.checkpoint import initialise, load
-from ml.progress import watched
+from ml.progress import track_progress
 from ml.run_folder import DOUBTS
-from ml.runs.calibrate import Settled, write_predictions
+from ml.runs.calibrate import CalibrationResult, write_predictions
 from ml.training.config import STARTS, Config
 from ml.training.device import Device
 from ml.training.loaders import in_order
@@ -40,7 +40,7 @@ MOST_PHOTOS, MOST_CELLS = 20_000, 1_000_000
 Features = npt.NDArray[np.float32]
 
 
-def write_doubts(config: Config, folder: Folder, card: Card, console: Console) -> str:
+def write_doubts(config: Config, folder: ImageFolder, card: Card, console: Console) -> str:
     """Write `doubts.csv`, the columns of `predictions.csv`; returns why not, or nothing.
 
     No run fails for want of it: it is made when hours of training have just ended.
@@ -58,7 +58,7 @@ def write_doubts(config: Config, folder: Folder, card: Card, console: Console) -
     return reason
 
 
-def _out_of_reach(config: Config, folder: Folder) -> str:
+def _out_of_reach(config: Config, folder: ImageFolder) -> str:
     photos, classes = len(folder.of("train")), len(folder.classes)
     if config.initial == "none":
         return "The run started from a backbone that had learnt nothing."
@@ -83,7 +83,7 @@ def _knows(parameters: Path, classes: tuple[str, ...]) -> bool:
     return False
 
 
-def _write(config: Config, folder: Folder, card: Card) -> str:
+def _write(config: Config, folder: ImageFolder, card: Card) -> str:
     samples = folder.of("train")
     pooled, truth = _pool(config, folder, card)
     groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
@@ -96,7 +96,7 @@ def _write(config: Config, folder: Folder, card: Card) -> str:
     chances = out_of_fold(pooled[usable], truth[usable], groups[usable], len(folder.classes))
     plain = card.model_copy(update={"temperature": 1.0, "threshold": 0.0})
     of = replace(folder, samples=tuple(samples[i] for i in usable))
-    settled = Settled(plain, {}, {"train": np.log(np.maximum(chances, 1e-12))})
+    settled = CalibrationResult(plain, {}, {"train": np.log(np.maximum(chances, 1e-12))})
     write_predictions(config.output / DOUBTS, of, settled)
     return ""
 
@@ -111,7 +111,7 @@ def out_of_fold(pooled: Features, truth: Ints, groups: Ints, classes: int) -> Fl
     """
     chances = np.zeros((len(truth), classes))
     folds = StratifiedGroupKFold(FOLDS).split(pooled, truth, groups)
-    for learnt, asked in watched(folds, "Judging the training photos", FOLDS):
+    for learnt, asked in track_progress(folds, "Judging the training photos", FOLDS):
         # Far more is pooled than there are photos in most folders, so it takes a heavy hand.
         model = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=300))
         with warnings.catch_warnings():
@@ -122,7 +122,7 @@ def out_of_fold(pooled: Features, truth: Ints, groups: Ints, classes: int) -> Fl
 
 
 @torch.no_grad()
-def _pool(config: Config, folder: Folder, card: Card) -> tuple[Features, Ints]:
+def _pool(config: Config, folder: ImageFolder, card: Card) -> tuple[Features, Ints]:
     """What the backbone that the run began with pools of each photo, (N, 1280), and its class."""
     network = NETWORKS[config.network](len(folder.classes))
     initialise(network, config.initial)
@@ -130,7 +130,7 @@ def _pool(config: Config, folder: Folder, card: Card) -> tuple[Features, Ints]:
     backbone = device.house(network.features.eval())
     loader = in_order(config, folder.of("train"), folder.classes, card.preprocessing)
     pooled, truth = [], []
-    for pixels, labels in watched(loader, "Looking at the training photos"):
+    for pixels, labels in track_progress(loader, "Looking at the training photos"):
         with device.autocast():
             maps = backbone(normalise(device.place(pixels)))  # (N, 1280, 7, 7)
         pooled.append(maps.float().mean(dim=(2, 3)).cpu().numpy())

@@ -9,19 +9,21 @@ import numpy as np
 from rich.console import Console
 
 from ml.data.checks import warnings
-from ml.data.image_folder import Folder, divide, pictures_of_no_class, scan
-from ml.data.recorded_split import as_it_was, limited, opens, readable
+from ml.data.image_folder import ImageFolder, scan, scan_ood
+from ml.data.recorded_split import can_decode, drop_unreadable, limit_samples, restore_split
+from ml.data.split import split_folder
 from ml.data.synthetic import synthesize
 from ml.errors import DataError, SkyspotterError, listing
 from ml.evaluation.evaluate import show
 from ml.export.onnx import export, stamp
+from ml.files import write_json
 from ml.images.decode import decode
 from ml.images.preprocessing import Preprocessing, Strategy, network_input
 from ml.models.checkpoint import load, parameters_of, save
 from ml.models.engine import Pixels
 from ml.predictor import Predictor
 from ml.report.page import report
-from ml.run_folder import DOUBTS, write_json
+from ml.run_folder import DOUBTS
 from ml.runs.calibrate import settle, show_calibration, write_predictions
 from ml.runs.label_audit import write_doubts
 from ml.trainer import STATE, Trainer
@@ -69,7 +71,7 @@ def run(config: Config, console: Console, resume: bool = False) -> Path:
             training = trainer.standing.summary(stopped) | {
                 "environment": trainer.device.environment()
             }
-            folder = readable(folder, trainer.unreadable)
+            folder = drop_unreadable(folder, trainer.unreadable)
             try:
                 _finish(config, folder, training, console)
             except KeyboardInterrupt as error:
@@ -88,18 +90,20 @@ def _finished(output: Path) -> bool:
     return all((output / name).exists() for name in RESULTS)
 
 
-def prepare(config: Config, resume: bool, console: Console) -> tuple[Config, Folder, Preprocessing]:
+def prepare(
+    config: Config, resume: bool, console: Console
+) -> tuple[Config, ImageFolder, Preprocessing]:
     """Look at the data, and choose what is to be chosen; a run that goes on keeps what it has."""
     output = config.output
     config = Config.read(output) if resume else config
     output.mkdir(parents=True, exist_ok=True)
     data = config.data or _draw(output)
     if resume:
-        folder = as_it_was(data, output / "data.json", config.limit_data, console)
+        folder = restore_split(data, output / "data.json", config.limit_data, console)
     else:
-        others = tuple(pictures_of_no_class(config.others)) if config.others else ()
-        folder = replace(divide(scan(data), config.split), others=others)
-        folder = limited(folder, config.limit_data)
+        ood = tuple(scan_ood(config.others)) if config.others else ()
+        folder = replace(split_folder(scan(data), config.split), ood=ood)
+        folder = limit_samples(folder, config.limit_data)
     _check(folder, console)
     strategy, reason = choose_strategy(folder, config.strategy, config.size)
     console.print(
@@ -115,7 +119,7 @@ def prepare(config: Config, resume: bool, console: Console) -> tuple[Config, Fol
     return replace(config, strategy=strategy), folder, preprocessing
 
 
-def begin(config: Config, folder: Folder, resume: bool) -> None:
+def begin(config: Config, folder: ImageFolder, resume: bool) -> None:
     """Clear the run folder of what is no longer so, and write down what begins.
 
     All that can be wrong with the settings has shown by now: a slip of the pen must not cost an
@@ -129,7 +133,7 @@ def begin(config: Config, folder: Folder, resume: bool) -> None:
         config.write()
 
 
-def choose_strategy(folder: Folder, wanted: Wanted, size: int = 224) -> tuple[Strategy, str]:
+def choose_strategy(folder: ImageFolder, wanted: Wanted, size: int = 224) -> tuple[Strategy, str]:
     """Pick the resizing strategy from the photos' sizes, and say why."""
     if wanted != "auto":
         return wanted, "as asked for"
@@ -140,7 +144,9 @@ def choose_strategy(folder: Folder, wanted: Wanted, size: int = 224) -> tuple[St
     return "shorter-side", f"the photos' shorter sides run from {sides.min()} to {sides.max()}"
 
 
-def _finish(config: Config, folder: Folder, training: dict[str, Any], console: Console) -> None:
+def _finish(
+    config: Config, folder: ImageFolder, training: dict[str, Any], console: Console
+) -> None:
     """Export the best epoch, calibrate and measure it as it is served; write it all down."""
     output = config.output
     model, best = output / "model.onnx", output / "best.safetensors"
@@ -167,7 +173,7 @@ def _draw(output: Path) -> Path:
     return folder
 
 
-def _check(folder: Folder, console: Console) -> None:
+def _check(folder: ImageFolder, console: Console) -> None:
     """Say what to know of a folder, and refuse one that cannot be trained on."""
     for warning in warnings(folder):
         console.print(warning, style="yellow", markup=False, highlight=False)
@@ -185,10 +191,10 @@ def _check(folder: Folder, console: Console) -> None:
         )
 
 
-def _inputs(folder: Folder, preprocessing: Preprocessing) -> Pixels | None:
+def _inputs(folder: ImageFolder, preprocessing: Preprocessing) -> Pixels | None:
     """Views of some real photos, to compare the exported network on; None where there are none."""
     samples = (folder.of("validation") or folder.of("train"))[::5][:32]
     side = preprocessing.needed_side
-    photos = [decode(s.path.read_bytes(), needed_side=side) for s in samples if opens(s.path)]
+    photos = [decode(s.path.read_bytes(), needed_side=side) for s in samples if can_decode(s.path)]
     views = [network_input(photo.pixels, preprocessing) for photo in photos]
     return np.concatenate(views) if views else None

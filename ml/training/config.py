@@ -9,9 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ml.dataset import Augment
 from ml.errors import DataError
+from ml.files import atomic_write
 from ml.images.preprocessing import Strategy
 from ml.models.card import Split
-from ml.models.checkpoint import replacing
 
 Wanted = Strategy | Literal["auto"]
 STARTS = ("shipped", "imagenet", "none")
@@ -51,7 +51,7 @@ class Config:
     def write(self) -> None:
         """Write `config.json` into the run folder."""
         settings = {field.name: self._setting(field.name) for field in fields(self)}
-        with replacing(self.output / "config.json") as partial:
+        with atomic_write(self.output / "config.json") as partial:
             stored = TypeAdapter(Config).dump_json(Config(**settings), indent=2)
             partial.write_bytes(stored + b"\n")
 

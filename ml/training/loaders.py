@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader
 
-from ml.data.image_folder import Folder
+from ml.data.image_folder import ImageFolder
 from ml.data.sample import Sample
 from ml.dataset import Batches, Item, PhotoDataset
 from ml.errors import DataError
@@ -27,14 +27,14 @@ class Loaders:
 
 
 def load_photos(
-    config: Config, folder: Folder, preprocessing: Preprocessing, team: Processes
+    config: Config, folder: ImageFolder, preprocessing: Preprocessing, team: Processes
 ) -> Loaders:
     """Build the loaders of a run.
 
     Raises:
         DataError: where a process would have fewer than two photos of a batch.
     """
-    photos = [*folder.of("train"), *folder.others]
+    photos = [*folder.of("train"), *folder.ood]
     seed, classes = config.split.seed, folder.classes
     smallest = min(config.batch, len(photos))
     if smallest < 2 * team.count:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ml.models.checkpoint import replacing
+from ml.files import atomic_write
 from ml.training.config import Config
 
 Stopped = Literal["completed", "early", "time", "interrupted"]
@@ -72,7 +72,7 @@ def row(epoch: int, rate: float, scores: dict[str, dict[str, Any]]) -> dict[str,
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write `history.csv` anew."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
+    with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.DictWriter(opened, rows[0])
         writer.writeheader()
         writer.writerows(rows)

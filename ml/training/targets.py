@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ml.data.image_folder import Folder
+from ml.data.image_folder import ImageFolder
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import ModelError
 from ml.models.engine import Engine
@@ -79,7 +79,7 @@ def teacher(model: Path, classes: tuple[str, ...], size: int, threads: int) -> E
     return engine
 
 
-def class_weights(folder: Folder) -> Tensor:
+def class_weights(folder: ImageFolder) -> Tensor:
     """Weigh each class by the inverse root of its share: rare ones count more, not all alike."""
     photos = Counter(sample.label for sample in folder.of("train"))
     counts = np.array([max(photos[label], 1) for label in folder.classes])

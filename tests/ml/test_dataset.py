@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ml.data.image_folder import Sample, divide, scan
+from ml.data.image_folder import scan
+from ml.data.sample import Sample
+from ml.data.split import split_folder
 from ml.dataset import UNREADABLE, Augment, Batches, PhotoDataset
 from ml.images.decode import decode
 from ml.images.preprocessing import PADDING, Preprocessing, network_input
@@ -29,7 +31,7 @@ def test_without_augmentation_it_is_what_serving_sees(drawn: Path, strategy: str
 
 @pytest.mark.parametrize("strategy", ["native", "shorter-side"])
 def test_augmentation_is_anew_each_time_and_repeatable(drawn: Path, strategy: str) -> None:
-    folder = divide(scan(drawn), Split())
+    folder = split_folder(scan(drawn), Split())
     preprocessing = Preprocessing.model_validate({"strategy": strategy})
     photos = folder.of("train")
     dataset = PhotoDataset(photos, folder.classes, preprocessing, augment="full", seed=3)

@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ml.data.image_folder import divide, scan
+from ml.data.image_folder import scan
+from ml.data.split import split_folder
 from ml.errors import DataError, ModelError
 from ml.images.preprocessing import Preprocessing
 from ml.models.card import Split
@@ -23,7 +24,7 @@ def trainer(photos: Path, output: Path, resume: bool = False, **settings: Any) -
     output.mkdir(exist_ok=True)
     given = {"epochs": 2, "batch": 2, "workers": 0} | settings
     config = Config(data=photos, output=output, **given)
-    folder = divide(scan(photos), Split(validation=0.3))
+    folder = split_folder(scan(photos), Split(validation=0.3))
     return Trainer(config, folder, Preprocessing(), Console(width=500), resume=resume)
 
 

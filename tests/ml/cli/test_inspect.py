@@ -8,8 +8,9 @@ from rich.console import Console
 
 from ml.cli.inspect import folder_facts, inspect, show_folder, show_model
 from ml.data.checks import warnings
-from ml.data.image_folder import Folder, divide, scan
+from ml.data.image_folder import ImageFolder, scan
 from ml.data.sample import Sample
+from ml.data.split import split_folder
 from ml.errors import ModelError
 from ml.models.card import Card, Split
 from tests.helpers import encoded, picture
@@ -37,7 +38,7 @@ def printed(*arguments: object, show: object) -> str:
 
 
 def test_facts_of_a_folder(lopsided: Path) -> None:
-    facts = folder_facts(divide(scan(lopsided), Split()))
+    facts = folder_facts(split_folder(scan(lopsided), Split()))
     assert facts["formats"] == {"JPEG": 10, "PNG": 2}
     assert facts["sizes"]["shorter_side"]["smallest"] == 30
     assert facts["sizes"]["longer_side"]["middle"] > 100
@@ -58,11 +59,11 @@ def test_a_good_folder_brings_no_warning(tmp_path: Path) -> None:
         for label in "ab"
         for i in range(40)
     )
-    assert warnings(divide(Folder(tmp_path, ("a", "b"), samples, (), ()), Split())) == []
+    assert warnings(split_folder(ImageFolder(tmp_path, ("a", "b"), samples, (), ()), Split())) == []
 
 
 def test_a_folder_for_people(lopsided: Path) -> None:
-    text = printed(divide(scan(lopsided), Split()), show=show_folder)
+    text = printed(split_folder(scan(lopsided), Split()), show=show_folder)
     for word in (
         "[red]birds",
         "one 🪁",
@@ -83,7 +84,7 @@ def test_of_ten_thousand_classes_some_are_shown(tmp_path: Path) -> None:
         for label in labels
         for i in range(3)
     )
-    folder = divide(Folder(tmp_path, labels, samples, (), ()), Split())
+    folder = split_folder(ImageFolder(tmp_path, labels, samples, (), ()), Split())
     text = printed(folder, show=show_folder)
     assert len(text.splitlines()) < 100
     assert "10000 classes" in text

@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ml.cli.main import cli
-from ml.data.image_folder import divide, scan
+from ml.data.image_folder import scan
+from ml.data.split import split_folder
 from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.helpers import ROOT, picture
 
@@ -125,7 +126,7 @@ def test_what_training_did_not_know_is_not_measured(drawn: Path, tmp_path: Path)
     run.mkdir()
     shutil.copy(SHIPPED_MODEL, run)
     shutil.copytree(drawn, data)
-    before = divide(scan(data), Predictor().card.split)
+    before = split_folder(scan(data), Predictor().card.split)
     (run / "data.json").write_text(json.dumps(before.summary()), encoding="utf-8")
     for number in range(9):
         picture(seed=90 + number).save(data / "Flying Birds" / f"{number}.png")

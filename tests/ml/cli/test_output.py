@@ -7,7 +7,7 @@ import pytest
 
 from ml.cli.output import answers, write
 from ml.files import Found
-from ml.images.decode import Facts
+from ml.images.decode import ImageInfo
 from ml.predictor import Predictor
 
 
@@ -51,7 +51,7 @@ def test_json_lines_hold_all_there_is(
     first, second, *_ = map(json.loads, capsys.readouterr().out.splitlines())
     expected = shipped.predict(files[0][0])
     assert first["probabilities"] == expected.probabilities
-    assert Facts(**first["image"]) == expected.photo
+    assert ImageInfo(**first["image"]) == expected.photo
     assert first["accepted"] == expected.accepted
     assert second["file"] == str(files[1][0])
     assert "no image" in second["error"]

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from ml.data.image_folder import NO_CLASS, Folder, Sample, divide, pictures_of_no_class, scan
+from ml.data.image_folder import OOD_LABEL, ImageFolder, scan, scan_ood
+from ml.data.sample import Sample
+from ml.data.split import split_folder
 from ml.errors import DataError
 from ml.images.decode import read
 from ml.models.card import Split
@@ -66,16 +68,16 @@ def test_near_duplicates_share_a_side(tmp_path: Path) -> None:
     folder = scan(tmp_path)
     assert len(folder.near_duplicates) + len(folder.dropped) >= 20
     for seed in range(5):
-        split = divide(folder, Split(seed=seed))
+        split = split_folder(folder, Split(seed=seed))
         side = {sample.path: sample.split for sample in split.samples}
         assert all(side[a] == side[b] for a, b in split.near_duplicates if a in side and b in side)
 
 
 def test_split_is_stratified_and_repeatable(drawn: Path) -> None:
     folder = scan(drawn)
-    one, again = divide(folder, Split(seed=3)), divide(folder, Split(seed=3))
+    one, again = split_folder(folder, Split(seed=3)), split_folder(folder, Split(seed=3))
     assert one == again
-    assert one != divide(folder, Split(seed=4))
+    assert one != split_folder(folder, Split(seed=4))
     counts = Counter((sample.label, sample.split) for sample in one.samples)
     for label in folder.classes:
         assert counts[label, "test"] == 3
@@ -93,7 +95,7 @@ def test_groups_of_the_index_stay_whole(drawn: Path, tmp_path: Path) -> None:
         rows.writerows(
             [file, f"{file.split('/')[0]}{i % 10 // 2}", "x"] for i, file in enumerate(files)
         )
-    folder = divide(scan(root), Split())
+    folder = split_folder(scan(root), Split())
     sides: dict[str, set[str]] = {}
     for sample in folder.samples:
         sides.setdefault(sample.columns["group"], set()).add(sample.split)
@@ -108,7 +110,7 @@ def test_a_group_too_large_to_test_on_is_trained_on(drawn: Path, tmp_path: Path)
     lines = [f"{file},video" for file in files if file.startswith("Winged") and "-0010" not in file]
     (root / "index.csv").write_text("file,group\n" + "\n".join(lines))
     for seed in range(4):
-        folder = divide(scan(root), Split(seed=seed))
+        folder = split_folder(scan(root), Split(seed=seed))
         frames = [sample for sample in folder.samples if sample.columns]
         assert {sample.split for sample in frames} == {"train"}
 
@@ -118,7 +120,7 @@ def test_a_folders_own_split_is_kept(drawn: Path, tmp_path: Path) -> None:
         side = "test" if number % 2 else "train"
         (tmp_path / side / path.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / side / path.parent.name)
-    folder = divide(scan(tmp_path), Split(validation=0.2))
+    folder = split_folder(scan(tmp_path), Split(validation=0.2))
     for sample in folder.samples:
         own = sample.path.relative_to(tmp_path).parts[0]
         assert (sample.split == "test") == (own == "test")
@@ -155,7 +157,7 @@ def test_a_class_with_one_photo_is_trained_on(drawn: Path, tmp_path: Path) -> No
     for path in sorted((root / "Winged Drones").iterdir())[1:]:
         path.unlink()
     for seed in range(4):
-        folder = divide(scan(root), Split(seed=seed))
+        folder = split_folder(scan(root), Split(seed=seed))
         assert [s.split for s in folder.samples if s.label == "Winged Drones"] == ["train"]
 
 
@@ -163,7 +165,7 @@ def test_names_that_are_hard_on_machines(drawn: Path, tmp_path: Path) -> None:
     names = ("1 first", "🪁 kite", '<b>bold & "quoted"', "[red]x")
     for name, source in zip(names, sorted(p for p in drawn.iterdir() if p.is_dir()), strict=True):
         shutil.copytree(source, tmp_path / name)
-    folder = divide(scan(tmp_path), Split())
+    folder = split_folder(scan(tmp_path), Split())
     assert folder.classes == tuple(sorted(names))
     assert json.loads(json.dumps(folder.summary()))["counts"]["test"]["🪁 kite"] == 3
 
@@ -227,7 +229,7 @@ def test_ten_thousand_classes_are_dealt_out_at_once(tmp_path: Path) -> None:
     )
     labels = tuple(f"{label:05}" for label in range(10_000))
     started = time.perf_counter()
-    folder = divide(Folder(tmp_path, labels, samples, (), ()), Split())
+    folder = split_folder(ImageFolder(tmp_path, labels, samples, (), ()), Split())
     assert time.perf_counter() - started < 30  # one pass a class would take minutes
     counts = Counter((sample.label, sample.split) for sample in folder.samples)
     assert {counts[label, "test"] for label in labels} <= {1, 2}
@@ -251,7 +253,7 @@ def test_summary_tells_the_sizes(tmp_path: Path) -> None:
 
 
 def test_summary_names_every_file_once(messy: Path) -> None:
-    summary = divide(scan(messy), Split()).summary()
+    summary = split_folder(scan(messy), Split()).summary()
     named = [*summary["files"], *(dropped["file"] for dropped in summary["dropped"])]
     assert len(named) == len(set(named)) == 25
 
@@ -301,7 +303,7 @@ def test_an_index_from_a_spreadsheet(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_splits_are_found_by_name(drawn: Path) -> None:
-    folder: Folder = divide(scan(drawn), Split(test=0, validation=0.2))
+    folder: ImageFolder = split_folder(scan(drawn), Split(test=0, validation=0.2))
     assert folder.of("test") == []
     assert len(folder.of("all")) == len(folder.of("train")) + len(folder.of("validation")) == 40
 
@@ -309,9 +311,9 @@ def test_splits_are_found_by_name(drawn: Path) -> None:
 def test_pictures_of_no_class_come_from_anywhere_under_a_folder(
     drawn: Path, tmp_path: Path
 ) -> None:
-    pictures = pictures_of_no_class(drawn)
+    pictures = scan_ood(drawn)
     assert len(pictures) == 40
-    assert {picture.label for picture in pictures} == {NO_CLASS}
+    assert {picture.label for picture in pictures} == {OOD_LABEL}
     (tmp_path / "page.jpg").write_text("<html>")
     with pytest.raises(DataError, match="no picture"):
-        pictures_of_no_class(tmp_path)
+        scan_ood(tmp_path)

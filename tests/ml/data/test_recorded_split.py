@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ml.data.image_folder import divide, scan
-from ml.data.recorded_split import as_it_was, as_trained, limited, readable
+from ml.data.image_folder import scan
+from ml.data.recorded_split import drop_unreadable, limit_samples, restore_split, split_as_trained
+from ml.data.split import split_folder
 from ml.errors import DataError
 from ml.models.card import Split
 from tests.helpers import picture
@@ -16,10 +17,10 @@ QUIET = Console(quiet=True)
 
 def test_so_many_photos_of_each_class(drawn: Path) -> None:
     folder = scan(drawn)
-    few = limited(folder, 3)
+    few = limit_samples(folder, 3)
     assert set(Counter(sample.label for sample in few.samples).values()) == {3}
-    assert limited(folder, 0) == folder
-    assert limited(folder, 99).samples == folder.samples
+    assert limit_samples(folder, 0) == folder
+    assert limit_samples(folder, 99).samples == folder.samples
 
 
 def test_a_run_goes_on_with_the_photos_it_began_with(
@@ -28,12 +29,12 @@ def test_a_run_goes_on_with_the_photos_it_began_with(
     files = [f"{s.label}/{s.path.name}" for s in scan(photos).samples]
     grouped = "".join(f"{file},shoot {i // 2}\n" for i, file in enumerate(files))
     (photos / "index.csv").write_text("file,group\n" + grouped, encoding="utf-8")
-    begun = divide(scan(photos), Split(validation=0.4))
+    begun = split_folder(scan(photos), Split(validation=0.4))
     assert len({sample.group for sample in begun.samples}) == len(files) // 2
     record = tmp_path / "data.json"
     record.write_text(json.dumps(begun.summary()), encoding="utf-8")
     assert (
-        as_it_was(photos, record, 0, Console(width=500)).summary()["files"]
+        restore_split(photos, record, 0, Console(width=500)).summary()["files"]
         == begun.summary()["files"]
     )
     assert capsys.readouterr().out == ""
@@ -41,7 +42,7 @@ def test_a_run_goes_on_with_the_photos_it_began_with(
     gone.path.unlink()
     damaged.path.write_bytes(b"")
     picture(seed=77).save(gone.path.with_name("new.png"))
-    again = as_it_was(photos, record, 0, Console(width=500))
+    again = restore_split(photos, record, 0, Console(width=500))
     assert "1 new photos are left out, 1 are gone" in capsys.readouterr().out
     described = [(s.path, s.label, s.split, s.group) for s in begun.samples]
     assert [(s.path, s.label, s.split, s.group) for s in again.samples] == described
@@ -51,17 +52,17 @@ def test_a_run_goes_on_with_the_photos_it_began_with(
 def test_a_record_of_a_run_without_pictures_of_no_class_or_groups(
     photos: Path, tmp_path: Path
 ) -> None:
-    summary = divide(scan(photos), Split()).summary()
+    summary = split_folder(scan(photos), Split()).summary()
     del summary["others"], summary["groups"]
     (tmp_path / "data.json").write_text(json.dumps(summary), encoding="utf-8")
-    begun = as_it_was(photos, tmp_path / "data.json", 0, QUIET)
-    assert begun.others == ()
+    begun = restore_split(photos, tmp_path / "data.json", 0, QUIET)
+    assert begun.ood == ()
     assert {sample.group for sample in begun.samples} == {""}
 
 
 def test_what_is_measured_can_be_read(photos: Path) -> None:
     """Photos that were only trained on are not opened again."""
-    folder = divide(scan(photos), Split(validation=0.4))
+    folder = split_folder(scan(photos), Split(validation=0.4))
     lost, trained, tested, validated = (
         folder.of(split)[i].path
         for split, i in (("train", 0), ("train", 1), ("test", 0), ("validation", 0))
@@ -69,7 +70,7 @@ def test_what_is_measured_can_be_read(photos: Path) -> None:
     trained.write_bytes(b"")
     tested.unlink()
     validated.write_bytes(b"")
-    left = {s.path for s in readable(folder, unreadable={lost}).samples}
+    left = {s.path for s in drop_unreadable(folder, unreadable={lost}).samples}
     assert {s.path for s in folder.samples} - left == {lost, tested, validated}
 
 
@@ -77,15 +78,15 @@ def test_a_folder_that_has_grown_is_split_as_the_model_knew_it(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = Split(validation=0.4)
-    before = divide(scan(photos), split)
+    before = split_folder(scan(photos), split)
     for number in range(8):
         place = photos / "Flying Birds" / f"new {number}.png"
         picture(seed=70 + number).save(place)
     grown, console = scan(photos), Console(width=500)
-    dealt = as_trained(grown, tmp_path, split, console)
-    assert dealt == divide(grown, split)  # there is no record
+    dealt = split_as_trained(grown, tmp_path, split, console)
+    assert dealt == split_folder(grown, split)  # there is no record
     (tmp_path / "data.json").write_text(json.dumps(before.summary()), encoding="utf-8")
-    known = as_trained(grown, tmp_path, split, console)
+    known = split_as_trained(grown, tmp_path, split, console)
     assert "8 photos" in capsys.readouterr().out
     for name in ("train", "validation", "test"):
         assert {s.path for s in known.of(name)} == {s.path for s in before.of(name)}
@@ -93,16 +94,18 @@ def test_a_folder_that_has_grown_is_split_as_the_model_knew_it(
     assert len(known.of("all")) == len(before.samples) + 8
     photos.rename(tmp_path / "moved")
     moved = scan(tmp_path / "moved")
-    assert len(as_trained(moved, tmp_path, split, console).of("test")) == len(before.of("test"))
+    assert len(split_as_trained(moved, tmp_path, split, console).of("test")) == len(
+        before.of("test")
+    )
 
 
 def test_another_folder_than_the_models_is_dealt_out(
     photos: Path, drawn: Path, tmp_path: Path
 ) -> None:
-    others = divide(scan(photos), Split()).summary() | {"files": {"Kite/1.jpg": "train"}}
+    others = split_folder(scan(photos), Split()).summary() | {"files": {"Kite/1.jpg": "train"}}
     (tmp_path / "data.json").write_text(json.dumps(others), encoding="utf-8")
     folder = scan(drawn)
-    assert as_trained(folder, tmp_path, Split(), QUIET) == divide(folder, Split())
+    assert split_as_trained(folder, tmp_path, Split(), QUIET) == split_folder(folder, Split())
 
 
 @pytest.mark.parametrize("content", [None, "{"])
@@ -112,4 +115,4 @@ def test_without_a_record_a_run_cannot_go_on(
     if content is not None:
         (tmp_path / "data.json").write_text(content)
     with pytest.raises(DataError, match="start a new run"):
-        as_it_was(drawn, tmp_path / "data.json", 0, QUIET)
+        restore_split(drawn, tmp_path / "data.json", 0, QUIET)

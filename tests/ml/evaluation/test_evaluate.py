@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ml.data.image_folder import Sample, scan
+from ml.data.image_folder import scan
+from ml.data.sample import Sample
 from ml.errors import DataError
 from ml.evaluation.evaluate import evaluate, show
 from ml.evaluation.metrics import measure

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ml.data.image_folder import Folder, divide, scan
+from ml.data.image_folder import ImageFolder, scan
 from ml.data.sample import Sample
-from ml.data.synthetic_ood import synthesize_others
+from ml.data.split import split_folder
+from ml.data.synthetic_ood import synthesize_ood
 from ml.evaluation.feature_distances import areas, distances, features
 from ml.model import Net, PlainNet
 from ml.models.card import Card, Split
@@ -15,8 +16,8 @@ from ml.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
-def folder(drawn: Path) -> Folder:
-    return divide(scan(drawn), Split())
+def folder(drawn: Path) -> ImageFolder:
+    return split_folder(scan(drawn), Split())
 
 
 @pytest.fixture
@@ -27,11 +28,11 @@ def card() -> Card:
 
 @pytest.fixture
 def others(tmp_path: Path) -> list[Sample]:
-    synthesize_others(tmp_path, images_per_kind=2)
+    synthesize_ood(tmp_path, images_per_kind=2)
     return [Sample(path, "") for path in sorted(tmp_path.rglob("*.jpg"))]
 
 
-def test_what_the_network_pools_decides_its_answer(folder: Folder, card: Card) -> None:
+def test_what_the_network_pools_decides_its_answer(folder: ImageFolder, card: Card) -> None:
     samples = folder.of("test")[::4]
     card = card.with_views(2)
     pooled = features(SHIPPED_PARAMETERS, card, samples)
@@ -48,7 +49,7 @@ def test_what_the_network_pools_decides_its_answer(folder: Folder, card: Card) -
     assert np.abs(logits.numpy() - found).max() < 1e-3
 
 
-def test_each_distance_has_its_area(folder: Folder, card: Card, others: list[Sample]) -> None:
+def test_each_distance_has_its_area(folder: ImageFolder, card: Card, others: list[Sample]) -> None:
     stranger = Sample(folder.of("train")[0].path, "Kite")  # a class that the model does not know
     train = [stranger, *folder.of("train")[::2]]
     found = areas(SHIPPED_PARAMETERS, card, train, folder.of("test")[::2], others[::2])
@@ -57,7 +58,7 @@ def test_each_distance_has_its_area(folder: Folder, card: Card, others: list[Sam
 
 
 def test_without_the_models_own_parameters_nothing_is_told(
-    folder: Folder, card: Card, others: list[Sample], tmp_path: Path
+    folder: ImageFolder, card: Card, others: list[Sample], tmp_path: Path
 ) -> None:
     parameters = tmp_path / "model.safetensors"
     photos = folder.of("train"), folder.of("test"), others

@@ -10,7 +10,7 @@ import ml.export.onnx
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import ExportError, ModelError
 from ml.export.onnx import drawn_inputs, export, stamp
-from ml.model import NETWORKS, Served
+from ml.model import NETWORKS, NormalisedNetwork
 from ml.models.card import Card
 from ml.models.checkpoint import load, parameters_of, save
 from ml.predictor import SHIPPED_MODEL
@@ -40,7 +40,7 @@ def test_onnx_answers_as_pytorch_does(exported: Path, count: int) -> None:
     pixels = drawn_inputs(card.preprocessing)[5 : 5 + count]
     logits, evidence = OnnxEngine(exported / "model.onnx").run(pixels)
     with torch.no_grad():
-        expected = Served(network)(torch.from_numpy(pixels))
+        expected = NormalisedNetwork(network)(torch.from_numpy(pixels))
     assert logits.shape == (count, 5)
     assert evidence.shape == (count, 5, 7, 7)
     np.testing.assert_allclose(logits, expected.logits.numpy(), atol=1e-4)
@@ -78,7 +78,7 @@ def test_the_shipped_models_are_one(tmp_path: Path) -> None:
     assert engine.card == card
     pixels = drawn_inputs(card.preprocessing, 4)
     with torch.no_grad():
-        expected = Served(network)(torch.from_numpy(pixels)).logits.numpy()
+        expected = NormalisedNetwork(network)(torch.from_numpy(pixels)).logits.numpy()
     np.testing.assert_allclose(engine.run(pixels)[0], expected, atol=1e-3)
 
 

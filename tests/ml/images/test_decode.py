@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ml.errors import EmptyImage, TooManyPixels, UnreadableImage, UnsupportedFormat
-from ml.images.decode import Facts, decode
+from ml.images.decode import ImageInfo, decode
 from ml.images.limits import MAX_PAGES
 from tests.helpers import encoded, picture, png
 
@@ -40,7 +40,7 @@ def flag() -> Image.Image:
 def test_every_format_is_recognised_by_content(format: str) -> None:
     original = picture()
     photo = decode(encoded(original, format))
-    assert photo.facts == Facts(*original.size, format, frames=1)
+    assert photo.info == ImageInfo(*original.size, format, frames=1)
     assert photo.image.mode == "RGB"
     assert photo.image.size == original.size
     assert close(photo.image, original, tolerance=12)
@@ -131,7 +131,7 @@ def test_not_finite_floats_are_harmless() -> None:
 def test_first_frame_of_an_animation(format: str) -> None:
     red, blue = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")
     photo = decode(encoded(red, format, save_all=True, append_images=[blue, red.rotate(9)]))
-    assert photo.facts.frames == 3
+    assert photo.info.frames == 3
     assert close(photo.image, red, tolerance=4)
 
 
@@ -186,7 +186,7 @@ def test_pixel_limit_between_ours_and_pillows() -> None:
 
 def test_limit_is_inclusive() -> None:
     data = encoded(Image.new("RGB", (10, 10)), "PNG")
-    assert decode(data, max_pixels=100).facts.width == 10
+    assert decode(data, max_pixels=100).info.width == 10
     with pytest.raises(TooManyPixels, match="10x10"):
         decode(data, max_pixels=99)
 
@@ -195,7 +195,7 @@ def test_limit_is_inclusive() -> None:
 def test_pages_of_a_tiff_are_counted(pages: int) -> None:
     page = Image.new("L", (1, 1))
     data = encoded(page, "TIFF", save_all=True, append_images=[page] * (pages - 1))
-    assert decode(data).facts.frames == pages
+    assert decode(data).info.frames == pages
 
 
 def test_short_memory_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +211,7 @@ def test_short_memory_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -
 def test_avif_by_any_of_its_brands(brand: bytes) -> None:
     data = encoded(picture(), "AVIF")
     assert data[8:12] == b"avif"
-    assert decode(data[:8] + brand + data[12:]).facts.format == "AVIF"
+    assert decode(data[:8] + brand + data[12:]).info.format == "AVIF"
 
 
 def test_a_text_that_begins_like_a_bmp() -> None:

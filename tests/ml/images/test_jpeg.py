@@ -114,4 +114,4 @@ def test_reduced_as_far_as_is_enough(shorter: int, reduced: int) -> None:
     data = encoded(picture().resize((shorter + 77, shorter)), "JPEG")
     photo = decode(data, needed_side=256)
     assert photo.image.height == reduced
-    assert (photo.facts.width, photo.facts.height) == (shorter + 77, shorter)
+    assert (photo.info.width, photo.info.height) == (shorter + 77, shorter)

@@ -22,7 +22,7 @@ from tests.helpers import encoded, picture
 def test_a_jpeg_drawn_over_and_over() -> None:
     data = encoded(picture(), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
-    assert decode(data).facts.format == "JPEG"
+    assert decode(data).info.format == "JPEG"
     with pytest.raises(UnreadableImage, match="too many scans"):
         decode(data[:-2] + data[last:-2] * (2 * MAX_SCANS) + data[-2:])
 
@@ -51,7 +51,7 @@ def test_a_jpeg_that_begins_with_rubbish(byte: int) -> None:
 
 
 def test_a_png_of_chunks() -> None:
-    assert decode(png_with(b"tEXt", b"a\x00b", times=1000)).facts.format == "PNG"
+    assert decode(png_with(b"tEXt", b"a\x00b", times=1000)).info.format == "PNG"
     with pytest.raises(UnreadableImage, match="too many chunks"):
         decode(png_with(b"tEXt", b"a\x00b", times=MAX_CHUNKS))
 
@@ -89,7 +89,7 @@ def test_a_chain_of_pages_that_leads_out_of_the_file() -> None:
 def test_pages_that_share_their_entries_are_what_pillow_would_read() -> None:
     """Few enough to be let through: all pages are there, so more of them would cost their time."""
     data = shared_directories(pages=20, entries=500)
-    assert decode(data).facts.frames == count_pages(data) == 21
+    assert decode(data).info.frames == count_pages(data) == 21
     with Image.open(BytesIO(data)) as opened:
         assert opened.n_frames == 21  # type: ignore[attr-defined]
     with pytest.raises(UnreadableImage, match="too many entries"):

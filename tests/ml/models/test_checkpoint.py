@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ml.errors import ModelError
+from ml.files import atomic_write
 from ml.model import Net
 from ml.models.card import Card
 from ml.models.checkpoint import (
@@ -15,7 +16,6 @@ from ml.models.checkpoint import (
     load,
     load_state,
     parameters_of,
-    replacing,
     save,
     save_state,
 )
@@ -41,7 +41,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path.write_text("old")
 
     def fill_the_disk() -> None:
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half of the n")
             raise OSError("disk full")
 

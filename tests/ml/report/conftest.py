@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ml.data.image_folder import Folder, divide, scan
+from ml.data.image_folder import ImageFolder, scan
+from ml.data.split import split_folder
 from ml.evaluation.evaluate import evaluate
 from ml.models.card import Split
 from ml.models.checkpoint import SHIPPED_PARAMETERS
@@ -14,12 +15,14 @@ from tests.ml.report.helpers import write_answers, write_history, write_json
 
 
 @pytest.fixture(scope="module")
-def folder(drawn: Path) -> Folder:
-    return divide(scan(drawn), Split())
+def folder(drawn: Path) -> ImageFolder:
+    return split_folder(scan(drawn), Split())
 
 
 @pytest.fixture(scope="module")
-def finished(folder: Folder, shipped: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(
+    folder: ImageFolder, shipped: Predictor, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of a run, as if the shipped model were what it trained, with its report."""
     run = tmp_path_factory.mktemp("run")
     classes = shipped.card.classes

@@ -7,11 +7,11 @@ from PIL import Image
 
 from ml.predictor import Predictor
 from ml.report.gallery import evidence_map, mistakes, thumbnail
-from ml.run_folder import Answers
+from ml.run_folder import PredictionTable
 
 
 @pytest.fixture
-def answers() -> Answers:
+def answers() -> PredictionTable:
     """Of class a 12 wrong and 1 right, of b 2 right, of c none."""
     truth = ("a",) * 13 + ("b",) * 2
     answer = ("b",) * 12 + ("a", "b", "b")
@@ -21,10 +21,12 @@ def answers() -> Answers:
     files = tuple(f"{label}/{i}.jpg" for i, label in enumerate(truth))
     accepted = np.ones(15, dtype=bool)
     columns = (("test",) * 15, files, truth, answer)
-    return Answers(("a", "b", "c"), *columns, chances.max(axis=1), accepted, -np.log(true))
+    return PredictionTable(("a", "b", "c"), *columns, chances.max(axis=1), accepted, -np.log(true))
 
 
-def test_the_ten_worst_by_loss_and_how_many_there_were(answers: Answers, tmp_path: Path) -> None:
+def test_the_ten_worst_by_loss_and_how_many_there_were(
+    answers: PredictionTable, tmp_path: Path
+) -> None:
     a, b = mistakes(answers, tmp_path, None)
     assert (a.label, a.photos, a.wrong, len(a.worst)) == ("a", 13, 12, 10)
     assert [it.file for it in a.worst] == [f"a/{i}.jpg" for i in range(10)]
@@ -34,7 +36,7 @@ def test_the_ten_worst_by_loss_and_how_many_there_were(answers: Answers, tmp_pat
     assert (b.label, b.wrong, b.worst) == ("b", 0, [])
 
 
-def test_a_photo_that_is_gone_is_shown_as_gone(answers: Answers, tmp_path: Path) -> None:
+def test_a_photo_that_is_gone_is_shown_as_gone(answers: PredictionTable, tmp_path: Path) -> None:
     assert mistakes(answers, tmp_path, None)[0].worst[0].thumbnail is None
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ml.data.image_folder import Folder
+from ml.data.image_folder import ImageFolder
 from ml.errors import DataError
 from ml.evaluation.metrics import measure
 from ml.export.onnx import stamp
@@ -56,7 +56,7 @@ def table(run: Path, first: str) -> dict[str, list[str]]:
     raise AssertionError(f"no table {first}")
 
 
-def test_figures_are_those_of_the_runs_files(finished: Path, folder: Folder) -> None:
+def test_figures_are_those_of_the_runs_files(finished: Path, folder: ImageFolder) -> None:
     scores = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))["test"]
     assert f"{100 * scores['accuracy']:.1f} % of {scores['photos']} test photos" in words(finished)
     for label, row in table(finished, "class precision").items():
@@ -114,7 +114,7 @@ def test_every_wrong_answer_of_so_few_is_in_the_gallery(finished: Path) -> None:
     assert all(len(list(item.iter("img"))) == 2 for item in gallery.iter("li"))
 
 
-def test_suspected_labels_of_training_photos_are_shown(again: Path, folder: Folder) -> None:
+def test_suspected_labels_of_training_photos_are_shown(again: Path, folder: ImageFolder) -> None:
     assert "They are not judged. There is no doubts.csv." in words(again)
     scores = json.loads((again / "metrics.json").read_text(encoding="utf-8"))
     scores["training"]["not_judged"] = "The time budget is for training."

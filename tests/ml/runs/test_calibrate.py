@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ml.data.image_folder import Folder, divide, scan
+from ml.data.image_folder import ImageFolder, scan
+from ml.data.split import split_folder
 from ml.errors import DataError
 from ml.evaluation.evaluate import truth_of
 from ml.evaluation.metrics import calibration_error
@@ -19,13 +20,19 @@ from ml.models.checkpoint import load, parameters_of, save
 from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.run_folder import doubtful_labels, read_answers
-from ml.runs.calibrate import Settled, recalibrate, settle, show_calibration, write_predictions
+from ml.runs.calibrate import (
+    CalibrationResult,
+    recalibrate,
+    settle,
+    show_calibration,
+    write_predictions,
+)
 
 
 @pytest.fixture(scope="module")
-def folder(drawn: Path) -> Folder:
+def folder(drawn: Path) -> ImageFolder:
     """The drawn set, two thirds of it for calibration: 26 photos, and 12 to test."""
-    return divide(scan(drawn), Split(validation=0.9))
+    return split_folder(scan(drawn), Split(validation=0.9))
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +45,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def settled(folder: Folder, model: Path) -> Settled:
+def settled(folder: ImageFolder, model: Path) -> CalibrationResult:
     return settle(Predictor(model), folder, 0.8)
 
 
 def test_the_card_carries_what_was_fitted_and_what_it_buys(
-    settled: Settled, folder: Folder
+    settled: CalibrationResult, folder: ImageFolder
 ) -> None:
     summary = settled.metrics["calibration"]
     assert set(summary) == {"temperature", "threshold", "precision"} | {
@@ -65,7 +72,7 @@ def test_the_card_carries_what_was_fitted_and_what_it_buys(
 
 
 def test_every_held_out_photo_has_a_row_that_the_predictor_agrees_with(
-    settled: Settled, folder: Folder, model: Path, tmp_path: Path
+    settled: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
     write_predictions(tmp_path / "predictions.csv", folder, settled)
     with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as opened:
@@ -93,7 +100,7 @@ def test_every_held_out_photo_has_a_row_that_the_predictor_agrees_with(
 
 
 def test_of_too_many_probabilities_none_are_written(
-    settled: Settled, folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settled: CalibrationResult, folder: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = [settled.metrics[split]["photos"] for split in ("validation", "test")]
     monkeypatch.setattr("ml.runs.calibrate.MOST_CELLS", 4 * sum(wanted))
@@ -113,7 +120,7 @@ def test_of_too_many_probabilities_none_are_written(
 
 
 def test_a_model_that_is_calibrated_already_comes_out_the_same(
-    settled: Settled, folder: Folder, model: Path
+    settled: CalibrationResult, folder: ImageFolder, model: Path
 ) -> None:
     predictor = Predictor(model)
     predictor.engine.card = settled.card
@@ -121,7 +128,9 @@ def test_a_model_that_is_calibrated_already_comes_out_the_same(
 
 
 def test_without_validation_photos_nothing_is_claimed(drawn: Path, model: Path) -> None:
-    settled = settle(Predictor(model), divide(scan(drawn), Split(validation=0, test=0.1)), 0.99)
+    settled = settle(
+        Predictor(model), split_folder(scan(drawn), Split(validation=0, test=0.1)), 0.99
+    )
     assert (settled.card.temperature, settled.card.threshold) == (1, 0)
     assert set(settled.metrics) == {"test"}
     assert settled.metrics["test"]["coverage"] == 1
@@ -131,7 +140,7 @@ def test_without_validation_photos_nothing_is_claimed(drawn: Path, model: Path) 
 
 
 def test_a_model_file_is_calibrated_again(
-    settled: Settled, folder: Folder, model: Path, drawn: Path, tmp_path: Path
+    settled: CalibrationResult, folder: ImageFolder, model: Path, drawn: Path, tmp_path: Path
 ) -> None:
     again, beside = tmp_path / "model.onnx", tmp_path / "model.safetensors"
     shutil.copy(model, again)
@@ -139,11 +148,11 @@ def test_a_model_file_is_calibrated_again(
     assert recalibrate(again, folder, 0.8).card == settled.card
     assert Predictor(again).card == settled.card == load(beside)[1]
     with pytest.raises(DataError, match="no validation photos"):
-        recalibrate(again, divide(scan(drawn), Split(validation=0)), 0.8)
+        recalibrate(again, split_folder(scan(drawn), Split(validation=0)), 0.8)
 
 
 def test_what_stands_in_a_run_folder_follows_a_calibration(
-    settled: Settled, folder: Folder, model: Path, tmp_path: Path
+    settled: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
     shutil.copy(model, tmp_path / "model.onnx")
     training = {"training": {"best_epoch": 3}}
@@ -159,7 +168,7 @@ def test_what_stands_in_a_run_folder_follows_a_calibration(
 
 
 def test_parameters_of_another_model_beside_it_are_left_alone(
-    folder: Folder, model: Path, tmp_path: Path
+    folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
     again, beside = tmp_path / "model.onnx", tmp_path / "model.safetensors"
     shutil.copy(model, again)

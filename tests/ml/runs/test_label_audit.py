@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ml.data.image_folder import Folder, scan
+from ml.data.image_folder import ImageFolder, scan
 from ml.data.sample import Sample
 from ml.data.synthetic import synthesize
 from ml.models.card import Card
 from ml.models.checkpoint import SHIPPED_PARAMETERS, load
-from ml.run_folder import Answers, doubtful_labels, read_answers
+from ml.run_folder import PredictionTable, doubtful_labels, read_answers
 from ml.runs.label_audit import MOST_PHOTOS, out_of_fold, write_doubts
 from ml.training.config import Config
 
@@ -23,7 +23,7 @@ QUIET = Console(quiet=True)
 
 
 @pytest.fixture(scope="module")
-def swapped(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+def swapped(tmp_path_factory: pytest.TempPathFactory) -> ImageFolder:
     """Drawn pictures to train on, two of them in the wrong class; and one in a class of its own."""
     root = tmp_path_factory.mktemp("swapped")
     synthesize(root, images_per_class=15)
@@ -37,7 +37,7 @@ def swapped(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture
-def card(swapped: Folder) -> Card:
+def card(swapped: ImageFolder) -> Card:
     """That of a model which learnt the folder."""
     return load(SHIPPED_PARAMETERS)[1].model_copy(update={"classes": swapped.classes})
 
@@ -46,7 +46,7 @@ def config(output: Path, **settings: Any) -> Config:
     return Config(data=None, output=output, workers=0, **settings)
 
 
-def judged(folder: Folder, card: Card, output: Path) -> Answers:
+def judged(folder: ImageFolder, card: Card, output: Path) -> PredictionTable:
     assert write_doubts(config(output), folder, card, QUIET) == ""
     answers = read_answers(output / "doubts.csv", folder.classes)
     assert answers is not None
@@ -54,7 +54,7 @@ def judged(folder: Folder, card: Card, output: Path) -> Answers:
     return answers
 
 
-def test_swapped_labels_are_the_clearest(swapped: Folder, card: Card, tmp_path: Path) -> None:
+def test_swapped_labels_are_the_clearest(swapped: ImageFolder, card: Card, tmp_path: Path) -> None:
     answers = judged(swapped, card, tmp_path)
     doubtful = [answers.file[row] for row in doubtful_labels(answers)]
     assert set(doubtful[:2]) == set(SWAPPED)
@@ -62,7 +62,7 @@ def test_swapped_labels_are_the_clearest(swapped: Folder, card: Card, tmp_path: 
     assert "Kite" not in answers.truth  # who judges it has seen no kite
 
 
-def test_what_is_gone_is_not_judged(swapped: Folder, card: Card, tmp_path: Path) -> None:
+def test_what_is_gone_is_not_judged(swapped: ImageFolder, card: Card, tmp_path: Path) -> None:
     gone = swapped.samples[0]
     lost = replace(gone, path=gone.path.with_name("gone.jpg"))
     answers = judged(replace(swapped, samples=(lost, *swapped.samples[1:])), card, tmp_path)
@@ -84,14 +84,14 @@ def test_no_photo_is_judged_by_what_saw_its_group() -> None:
     assert shares[1] > 0.95
 
 
-def of_classes(photos: int, classes: int, names: tuple[str, ...] = ()) -> Folder:
+def of_classes(photos: int, classes: int, names: tuple[str, ...] = ()) -> ImageFolder:
     """A folder without files: what asks for one of them fails."""
     names = names or tuple(f"class {number:05}" for number in range(classes))
     samples = (
         Sample(Path(f"{number}.jpg"), names[number % classes], "train", group=str(number))
         for number in range(photos)
     )
-    return Folder(Path(), names, tuple(samples), (), ())
+    return ImageFolder(Path(), names, tuple(samples), (), ())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def of_classes(photos: int, classes: int, names: tuple[str, ...] = ()) -> Folder
     ],
 )
 def test_out_of_reach(
-    folder: Folder, settings: dict[str, Any], said: str, card: Card, tmp_path: Path
+    folder: ImageFolder, settings: dict[str, Any], said: str, card: Card, tmp_path: Path
 ) -> None:
     screen = StringIO()
     reason = write_doubts(config(tmp_path, **settings), folder, card, Console(file=screen))
@@ -117,14 +117,14 @@ def test_out_of_reach(
 
 
 def test_without_groups_nobody_knows_who_has_seen_what(
-    swapped: Folder, card: Card, tmp_path: Path
+    swapped: ImageFolder, card: Card, tmp_path: Path
 ) -> None:
     samples = tuple(replace(sample, group="") for sample in swapped.samples)
     reason = write_doubts(config(tmp_path), replace(swapped, samples=samples), card, QUIET)
     assert "belong together" in reason
 
 
-def test_few_groups_are_not_enough(swapped: Folder, card: Card, tmp_path: Path) -> None:
+def test_few_groups_are_not_enough(swapped: ImageFolder, card: Card, tmp_path: Path) -> None:
     shoots = tuple(replace(s, group=f"shoot {i % 4}") for i, s in enumerate(swapped.samples))
     folder = replace(swapped, samples=shoots)
     assert "at least 5 groups" in write_doubts(config(tmp_path), folder, card, QUIET)
@@ -142,7 +142,7 @@ def test_few_groups_are_not_enough(swapped: Folder, card: Card, tmp_path: Path) 
 def test_what_goes_wrong_costs_no_run(
     error: BaseException,
     said: str,
-    swapped: Folder,
+    swapped: ImageFolder,
     card: Card,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ml.data.image_folder import divide, scan
+from ml.data.image_folder import scan
+from ml.data.split import split_folder
 from ml.errors import DataError, ModelError, SkyspotterError
 from ml.images.preprocessing import Preprocessing
 from ml.models.card import Split
@@ -110,7 +111,7 @@ def test_the_model_tells_how_it_was_made_and_measured(finished: Path, drawn: Pat
     assert predictor.card.temperature == scores["calibration"]["temperature"]
     assert predictor.card.threshold == scores["calibration"]["threshold"]
     assert scores["calibration"]["precision"] == 0.99
-    held_out = divide(scan(drawn), predictor.card.split).of("test")
+    held_out = split_folder(scan(drawn), predictor.card.split).of("test")
     right = sum(predictor.predict(sample.path).label == sample.label for sample in held_out)
     assert right / len(held_out) == scores["test"]["accuracy"]
 
@@ -153,7 +154,7 @@ def test_a_teacher_and_pictures_of_no_class_take_part(
     monkeypatch.chdir("/")
     stored, folder, preprocessing = prepare(config, resume=True, console=Console(quiet=True))
     assert stored.strategy == preprocessing.strategy == "shorter-side"
-    assert [sample.path for sample in folder.others] == [picture]
+    assert [sample.path for sample in folder.ood] == [picture]
 
 
 def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
 
 
 def test_strategy_follows_the_sizes(drawn: Path) -> None:
-    folder = divide(scan(drawn), Split())
+    folder = split_folder(scan(drawn), Split())
     assert choose_strategy(folder, "native") == ("native", "as asked for")
     strategy, reason = choose_strategy(folder, "auto")
     assert strategy == "shorter-side"
@@ -209,7 +210,7 @@ def test_too_few_classes(drawn: Path, tmp_path: Path, classes: int) -> None:
 
 @pytest.mark.parametrize("epochs", range(1, 8))
 def test_runs_of_any_length_have_a_schedule(drawn: Path, tmp_path: Path, epochs: int) -> None:
-    folder = divide(scan(drawn), Split())
+    folder = split_folder(scan(drawn), Split())
     config = Config(data=drawn, output=tmp_path, epochs=epochs, workers=0)
     trainer = Trainer(config, folder, Preprocessing(), Console(quiet=True))
     for _ in range(epochs * len(trainer.loaders.training) - 1):
@@ -228,7 +229,7 @@ def test_a_slip_of_the_pen_costs_an_earlier_run_nothing(drawn: Path, tmp_path: P
 def test_few_photos_are_of_the_splits_that_all_have(drawn: Path, tmp_path: Path) -> None:
     config = Config(data=drawn, output=tmp_path, limit_data=2)
     _, few, _ = prepare(config, resume=False, console=Console(quiet=True))
-    whole = divide(scan(drawn), config.split)
+    whole = split_folder(scan(drawn), config.split)
     for split in ("train", "validation", "test"):
         assert {s.path for s in few.of(split)} <= {s.path for s in whole.of(split)}
     assert len(few.of("train")) == 8
@@ -243,7 +244,7 @@ def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: P
 
 def test_photos_that_are_gone_are_not_compared_on(photos: Path) -> None:
     """Without validation they are training photos, which nothing looks at once more."""
-    folder = divide(scan(photos), Split(validation=0))
+    folder = split_folder(scan(photos), Split(validation=0))
     whole = _inputs(folder, Preprocessing())
     folder.of("train")[0].path.unlink()
     assert whole is not None

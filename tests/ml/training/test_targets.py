@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ml.data.image_folder import Folder, Sample
+from ml.data.image_folder import ImageFolder
+from ml.data.sample import Sample
 from ml.errors import ModelError
 from ml.export.onnx import drawn_inputs
 from ml.models.probability import probabilities
@@ -70,7 +71,7 @@ def test_there_must_be_a_teacher(tmp_path: Path) -> None:
 
 def test_rare_classes_count_more_and_all_together_as_before() -> None:
     samples = [Sample(Path(f"{i}"), "many" if i else "one", "train") for i in range(10)]
-    weights = class_weights(Folder(Path(), ("many", "one"), tuple(samples), (), ()))
+    weights = class_weights(ImageFolder(Path(), ("many", "one"), tuple(samples), (), ()))
     assert float(weights.mean()) == pytest.approx(1)
     assert float(weights[1] / weights[0]) == pytest.approx(3)  # the root of nine
 
