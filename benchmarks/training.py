@@ -156,11 +156,11 @@ def parts(folder: ImageFolder) -> dict[str, float]:
             labels = torch.arange(len(crops)) % len(folder.classes)
             pixels, wanted = trainer.lesson(torch.stack(crops), labels)
         with timed("to the device, normalise"):
-            numbers = normalise(device.place(pixels))
+            numbers = normalise(device.to(pixels))
         with timed("forward"), device.autocast():
             logits = trainer.network(numbers).logits
         with timed("backward"):
-            loss = nn.functional.cross_entropy(logits.float(), device.place(wanted))
+            loss = nn.functional.cross_entropy(logits.float(), device.to(wanted))
             loss.backward()  # type: ignore[no-untyped-call]
         with timed("optimiser and average"):
             trainer.optimisation.step()

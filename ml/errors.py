@@ -16,6 +16,7 @@ what to do about it. Those of ImageError reach HTTP callers, so they name no pat
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class SkyspotterError(Exception):
@@ -56,6 +57,13 @@ class ExportError(SkyspotterError):
 
 class ScoringError(SkyspotterError):
     """A scoring job that cannot begin, or cannot go on."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What cannot be used, and why: returned where one bad item must not stop the others."""
+
+    reason: str
 
 
 def sentence(error: OSError | SkyspotterError) -> str:

@@ -16,7 +16,7 @@ from ml.files import read_json
 Floats = npt.NDArray[np.float64]
 History = dict[str, list[float]]
 
-DOUBTS = "doubts.csv"
+LABEL_AUDIT = "doubts.csv"
 """The file of the answers to training photos, by models that learnt from others of them."""
 
 
@@ -66,7 +66,7 @@ class PredictionTable:
 
 
 @dataclass(frozen=True)
-class Record:
+class RunFolder:
     """What the text files of a run folder say."""
 
     config: dict[str, Any]
@@ -89,7 +89,7 @@ class Record:
         return list(self.data["classes"])
 
 
-def read(run: Path) -> Record:
+def read_run(run: Path) -> RunFolder:
     """Read a run folder.
 
     Raises:
@@ -98,13 +98,13 @@ def read(run: Path) -> Record:
     config, data = read_json(run / "config.json"), read_json(run / "data.json")
     if "data" not in config or "counts" not in data:
         raise DataError(f"{run} is no run folder: config.json and data.json must be in it.")
-    return Record(
+    return RunFolder(
         config,
         data,
         read_json(run / "metrics.json"),
         read_history(run / "history.csv"),
         read_answers(run / "predictions.csv", tuple(data["classes"])),
-        read_answers(run / DOUBTS, tuple(data["classes"])),
+        read_answers(run / LABEL_AUDIT, tuple(data["classes"])),
         Path(config["data"] or run / "pictures"),
     )
 

@@ -84,7 +84,7 @@ class Trainer:
         # fifths of the time; without anything learnt in them they must be trained.
         self.frozen = network.features[: config.freeze if config.initial != "none" else 0]
         self.frozen.requires_grad_(False)
-        self.network = self.device.house(network)
+        self.network = self.device.prepare(network)
         self.loaders = load_photos(config, folder, preprocessing, team)
         self.unreadable: set[Path] = set()
         classes, threads = folder.classes, torch.get_num_threads()
@@ -96,7 +96,7 @@ class Trainer:
             if config.teacher
             else None,
         )
-        self.class_weights = self.device.place(class_weights(folder))
+        self.class_weights = self.device.to(class_weights(folder))
         self.optimisation = Optimisation(self.network, config, len(self.loaders.batches))
         self.standing = Standing(config.epochs)
         self.connected = team.connect(self.network)
@@ -166,11 +166,11 @@ class Trainer:
     def _step(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """Learn from one batch; returns logits (N, C) and the loss."""
         pixels, wanted = self.lesson(pixels, labels)
-        images = normalise(self.device.place(pixels))  # (N, 3, 224, 224)
+        images = normalise(self.device.to(pixels))  # (N, 3, 224, 224)
         with self.device.autocast():
             output = self.connected(images)
         loss = F.cross_entropy(
-            output.logits.float(), self.device.place(wanted), weight=self.class_weights
+            output.logits.float(), self.device.to(wanted), weight=self.class_weights
         )
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisation.step()
@@ -183,7 +183,7 @@ class Trainer:
         answers = []
         for pixels, labels in loader:
             with self.device.autocast():
-                logits = average(normalise(self.device.place(pixels))).logits
+                logits = average(normalise(self.device.to(pixels))).logits
             answers.append((logits.float().cpu(), labels.clone()))
         return answers
 

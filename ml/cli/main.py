@@ -187,13 +187,13 @@ def calibrate(
     """
     from ml.data.image_folder import scan
     from ml.data.recorded_split import split_as_trained
-    from ml.report.page import report
+    from ml.report.page import write_report
     from ml.runs.calibrate import recalibrate, show_calibration
 
     folder = split_as_trained(scan(data), model.parent, Predictor(model).card.split, errors)
     show_calibration(recalibrate(model, folder, precision), console)
     if model.with_name("report.html").exists():
-        report(model.parent)
+        write_report(model.parent)
 
 
 @command
@@ -284,9 +284,9 @@ def export(
 @command
 def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Write a run's report anew from what its folder holds."""
-    from ml.report.page import report
+    from ml.report.page import write_report
 
-    console.print(f"{report(run)}", markup=False, soft_wrap=True)
+    console.print(f"{write_report(run)}", markup=False, soft_wrap=True)
 
 
 @command

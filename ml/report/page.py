@@ -20,7 +20,7 @@ from ml.models.checkpoint import load
 from ml.predictor import Predictor
 from ml.report import diagram, plots
 from ml.report.gallery import MOST_MISTAKES, WORST, mistakes, shown, thumbnail
-from ml.run_folder import PredictionTable, Record, confused, doubtful_labels, read
+from ml.run_folder import PredictionTable, RunFolder, confused, doubtful_labels, read_run
 
 MOST_ROWS = 100  # in a table of classes
 MOST_LISTED = 50  # files left out, near-duplicates
@@ -30,13 +30,13 @@ CLASSES_SHOWN, PHOTOS_OF_EACH = 40, 6
 Plots = dict[str, str]
 
 
-def report(run: Path) -> Path:
+def write_report(run: Path) -> Path:
     """Write a run folder's `report.html` and the plots beside it; returns the page.
 
     Raises:
         DataError: where the folder is none of a training run.
     """
-    record = read(run)
+    record = read_run(run)
     predictor, network, card = _model(run)
     best = record.metrics.get("training", {}).get("best_epoch") or (
         card.scores.get("epoch") if card else None
@@ -89,7 +89,7 @@ def _same(predictor: Predictor | None, answers: PredictionTable) -> Predictor | 
     return predictor if predictor and predictor.card.classes == answers.classes else None
 
 
-def _training_plots(record: Record, best: int | None) -> Plots:
+def _training_plots(record: RunFolder, best: int | None) -> Plots:
     history = record.history
     if not history:
         return {}
@@ -103,7 +103,7 @@ def _training_plots(record: Record, best: int | None) -> Plots:
     return drawn
 
 
-def _result_plots(record: Record, answers: PredictionTable | None, card: Card | None) -> Plots:
+def _result_plots(record: RunFolder, answers: PredictionTable | None, card: Card | None) -> Plots:
     drawn = {}
     matrix = np.array(record.metrics.get(record.judged, {}).get("confusion", []))
     if matrix.size:
@@ -121,7 +121,7 @@ def _result_plots(record: Record, answers: PredictionTable | None, card: Card | 
     return drawn
 
 
-def _results(record: Record) -> dict[str, Any]:
+def _results(record: RunFolder) -> dict[str, Any]:
     """The scores of the split that the run is judged by, classes with the lowest F1 if many."""
     scores = record.metrics.get(record.judged)
     if not scores:
@@ -137,7 +137,7 @@ def _results(record: Record) -> dict[str, Any]:
     }
 
 
-def _last(record: Record, figure: str) -> str:
+def _last(record: RunFolder, figure: str) -> str:
     """What a curve ends with, in words."""
     shown_as = "{} {:.1%}" if figure == "accuracy" else "{} {:.3f}"
     return ", ".join(
@@ -157,7 +157,7 @@ def _doubtful(answers: PredictionTable | None, root: Path) -> dict[str, Any]:
     return {"count": len(rows), "photos": len(answers.file), "shown": shown_rows}
 
 
-def _data(record: Record) -> dict[str, Any]:
+def _data(record: RunFolder) -> dict[str, Any]:
     """Counts and thumbnails of each class, those with the fewest photos if there are many."""
     counts = record.data["counts"]
     totals = {label: sum(of[label] for of in counts.values()) for label in record.classes}

@@ -35,7 +35,7 @@ class CalibrationResult:
     """Of each held-out split, (N, C)."""
 
 
-def settle(predictor: Predictor, folder: ImageFolder, precision: float) -> CalibrationResult:
+def calibrate(predictor: Predictor, folder: ImageFolder, precision: float) -> CalibrationResult:
     """Fit temperature and threshold on the validation photos, then measure both held-out splits.
 
     Without validation photos answers stay as the network gives them, and all are accepted.
@@ -129,7 +129,7 @@ def recalibrate(model: Path, folder: ImageFolder, precision: float) -> Calibrati
     """
     if not folder.of("validation"):
         raise DataError("There are no validation photos to calibrate on: add some photos.")
-    settled = settle(Predictor(model), folder, precision)
+    settled = calibrate(Predictor(model), folder, precision)
     stamp(model, settled.card)
     beside = model.with_suffix(".safetensors")
     if beside.exists():

@@ -27,7 +27,7 @@ from ml.model import NETWORKS, normalise
 from ml.models.card import Card
 from ml.models.checkpoint import initialise, load
 from ml.progress import track_progress
-from ml.run_folder import DOUBTS
+from ml.run_folder import LABEL_AUDIT
 from ml.runs.calibrate import CalibrationResult, write_predictions
 from ml.training.config import STARTS, Config
 from ml.training.device import Device
@@ -40,7 +40,7 @@ MOST_PHOTOS, MOST_CELLS = 20_000, 1_000_000
 Features = npt.NDArray[np.float32]
 
 
-def write_doubts(config: Config, folder: ImageFolder, card: Card, console: Console) -> str:
+def audit_labels(config: Config, folder: ImageFolder, card: Card, console: Console) -> str:
     """Write `doubts.csv`, the columns of `predictions.csv`; returns why not, or nothing.
 
     No run fails for want of it: it is made when hours of training have just ended.
@@ -97,7 +97,7 @@ def _write(config: Config, folder: ImageFolder, card: Card) -> str:
     plain = card.model_copy(update={"temperature": 1.0, "threshold": 0.0})
     of = replace(folder, samples=tuple(samples[i] for i in usable))
     settled = CalibrationResult(plain, {}, {"train": np.log(np.maximum(chances, 1e-12))})
-    write_predictions(config.output / DOUBTS, of, settled)
+    write_predictions(config.output / LABEL_AUDIT, of, settled)
     return ""
 
 
@@ -127,12 +127,12 @@ def _pool(config: Config, folder: ImageFolder, card: Card) -> tuple[Features, In
     network = NETWORKS[config.network](len(folder.classes))
     initialise(network, config.initial)
     device = Device.choose(config.workers)
-    backbone = device.house(network.features.eval())
+    backbone = device.prepare(network.features.eval())
     loader = in_order(config, folder.of("train"), folder.classes, card.preprocessing)
     pooled, truth = [], []
     for pixels, labels in track_progress(loader, "Looking at the training photos"):
         with device.autocast():
-            maps = backbone(normalise(device.place(pixels)))  # (N, 1280, 7, 7)
+            maps = backbone(normalise(device.to(pixels)))  # (N, 1280, 7, 7)
         pooled.append(maps.float().mean(dim=(2, 3)).cpu().numpy())
         truth.append(labels.numpy().copy())  # the loader's own would keep a file open
     return np.concatenate(pooled), np.concatenate(truth)

@@ -22,10 +22,10 @@ from ml.images.preprocessing import Preprocessing, Strategy, network_input
 from ml.models.checkpoint import load, parameters_of, save
 from ml.models.engine import Pixels
 from ml.predictor import Predictor
-from ml.report.page import report
-from ml.run_folder import DOUBTS
-from ml.runs.calibrate import settle, show_calibration, write_predictions
-from ml.runs.label_audit import write_doubts
+from ml.report.page import write_report
+from ml.run_folder import LABEL_AUDIT
+from ml.runs.calibrate import calibrate, show_calibration, write_predictions
+from ml.runs.label_audit import audit_labels
 from ml.trainer import STATE, Trainer
 from ml.training.config import Config, Wanted
 from ml.training.distributed import processes
@@ -126,7 +126,7 @@ def begin(config: Config, folder: ImageFolder, resume: bool) -> None:
     earlier run.
     """
     learnt = ("best.safetensors", "last.safetensors", "history.csv", STATE)
-    for name in (*RESULTS, DOUBTS, *(() if resume else learnt)):
+    for name in (*RESULTS, LABEL_AUDIT, *(() if resume else learnt)):
         (config.output / name).unlink(missing_ok=True)
     if not resume:
         write_json(config.output / "data.json", folder.summary())
@@ -153,7 +153,7 @@ def _finish(
     network, card = load(best)
     difference = export(best, model, _inputs(folder, card.preprocessing))
     console.print(f"{model}: agrees with PyTorch to {difference:.1e}.", markup=False)
-    settled = settle(Predictor(model), folder, config.precision)
+    settled = calibrate(Predictor(model), folder, config.precision)
     for split in settled.logits:
         console.print(f"[bold]{split}[/bold]")
         show(settled.metrics[split], console)
@@ -161,9 +161,9 @@ def _finish(
     write_predictions(output / "predictions.csv", folder, settled)
     save(output / "model.safetensors", parameters_of(network), settled.card)
     stamp(model, settled.card)
-    training["not_judged"] = write_doubts(config, folder, settled.card, console)
+    training["not_judged"] = audit_labels(config, folder, settled.card, console)
     write_json(output / "metrics.json", settled.metrics | {"training": training})
-    console.print(f"Look at it: {report(output)}", markup=False)
+    console.print(f"Look at it: {write_report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
 
 

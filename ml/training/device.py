@@ -65,11 +65,11 @@ class Device:
         bfloat16 = any(on is True for name, on in capabilities.items() if "bf16" in name)
         return cls(torch.device("cpu"), bfloat16)
 
-    def place(self, tensor: Tensor) -> Tensor:
+    def to(self, tensor: Tensor) -> Tensor:
         """Move a tensor here."""
         return tensor.to(self.torch, non_blocking=True)
 
-    def house(self, module: Module) -> Module:
+    def prepare(self, module: Module) -> Module:
         """Move a network here, in the channels-last layout that convolutions are faster in."""
         if self.bfloat16 and self.torch.type == "cpu":
             for part in module.modules():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ml.errors import DataError
-from ml.run_folder import confused, doubtful_labels, read, read_answers, read_history
+from ml.run_folder import confused, doubtful_labels, read_answers, read_history, read_run
 
 
 def write(path: Path, *rows: Sequence[object]) -> Path:
@@ -67,16 +67,16 @@ def test_what_is_missing_reads_as_nothing(tmp_path: Path) -> None:
     assert read_answers(tmp_path / "predictions.csv", CLASSES) is None
     assert read_answers(write(tmp_path / "predictions.csv", HEADER), CLASSES) is None
     with pytest.raises(DataError, match="no run folder"):
-        read(tmp_path)
+        read_run(tmp_path)
 
 
 def test_training_photos_are_read_apart(predictions: Path) -> None:
     run = predictions.parent
     (run / "config.json").write_text('{"data": null}')
     (run / "data.json").write_text(json.dumps({"classes": CLASSES, "counts": {}}))
-    assert read(run).doubts is None
+    assert read_run(run).doubts is None
     write(run / "doubts.csv", HEADER, ["train", "$c/4.jpg", "$c", "a, b", 0.7, 1, 1.2, 0.7, 0.3])
-    record = read(run)
+    record = read_run(run)
     assert record.doubts is not None
     assert record.doubts.file == ("$c/4.jpg",)
     assert record.answers is not None

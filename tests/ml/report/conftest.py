@@ -10,7 +10,7 @@ from ml.evaluation.evaluate import evaluate
 from ml.models.card import Split
 from ml.models.checkpoint import SHIPPED_PARAMETERS
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.report.page import report
+from ml.report.page import write_report
 from tests.ml.report.helpers import write_answers, write_history, write_json
 
 
@@ -39,5 +39,5 @@ def finished(
     write_answers(run, files, classes, answers)
     shutil.copy(SHIPPED_MODEL, run / "model.onnx")
     shutil.copy(SHIPPED_PARAMETERS, run / "model.safetensors")
-    report(run)
+    write_report(run)
     return run

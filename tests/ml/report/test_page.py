@@ -12,7 +12,7 @@ from ml.errors import DataError
 from ml.evaluation.metrics import measure
 from ml.export.onnx import stamp
 from ml.models.checkpoint import load, parameters_of, save
-from ml.report.page import report
+from ml.report.page import write_report
 from tests.ml.report.helpers import write_answers, write_history, write_json
 
 NASTY = ["$x^2$", '<img src=x onerror="alert(1)">', "_under 🪂 & co", "it's 'a' {{ 7 * 7 }}"]
@@ -24,7 +24,7 @@ def test_the_network_is_drawn_at_the_models_size(again: Path) -> None:
     card = card.model_copy(update={"preprocessing": preprocessing})
     save(again / "model.safetensors", parameters_of(network), card)
     stamp(again / "model.onnx", card)
-    report(again)
+    write_report(again)
     assert "those of one 96 x 96 photo" in words(again)
     assert "3 x 96 x 96" in words(again)
     assert "3 x 224 x 224" not in words(again)
@@ -119,14 +119,14 @@ def test_suspected_labels_of_training_photos_are_shown(again: Path, folder: Imag
     scores = json.loads((again / "metrics.json").read_text(encoding="utf-8"))
     scores["training"]["not_judged"] = "The time budget is for training."
     write_json(again / "metrics.json", scores)
-    report(again)
+    write_report(again)
     assert "They are not judged. The time budget is for training." in words(again)
     classes, train = folder.classes, folder.of("train")[2:]
     files = [("train", f"{s.label}/{s.path.name}", s.label) for s in train]
     answers = np.eye(len(classes))[[classes.index(sample.label) for sample in train]]
     answers[[0, -1]] = answers[[-1, 0]]
     write_answers(again, files, classes, answers, "doubts.csv")
-    report(again)
+    write_report(again)
     assert f"2 of {len(train)} training photos are given to another class" in words(again)
     assert "Not judged: 2 of classes with too few groups" in words(again)
     items = [
@@ -143,7 +143,7 @@ def test_settings_and_data_are_enough_and_what_is_missing_is_said(again: Path) -
             path.unlink()
     for name in ("model.onnx", "best.safetensors"):
         (again / name).write_bytes(b"damaged" * 20)
-    report(again)
+    write_report(again)
     text = words(again)
     assert "There is no predictions.csv with test photos" in text
     assert "The run has not been measured" in text
@@ -151,7 +151,7 @@ def test_settings_and_data_are_enough_and_what_is_missing_is_said(again: Path) -
     assert "There is no readable model" in text
     (again / "data.json").unlink()
     with pytest.raises(DataError, match="no run folder"):
-        report(again)
+        write_report(again)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_settings_and_data_are_enough_and_what_is_missing_is_said(again: Path) -
 )
 def test_one_file_is_missing(again: Path, missing: str, said: str) -> None:
     (again / missing).unlink()
-    report(again)
+    write_report(again)
     assert said in words(again)
 
 
@@ -171,7 +171,7 @@ def test_photos_deleted_since_are_said_to_be(again: Path) -> None:
     config = {"data": str(again / "gone"), "split": {"seed": 5}}
     write_json(again / "config.json", config)
     (again / "history.csv").unlink()
-    report(again)
+    write_report(again)
     assert "The photo is no longer there." in words(again)
     assert "split seed" in words(again)
 
@@ -181,13 +181,13 @@ def test_without_a_test_split_validation_stands_in_and_is_called_so(again: Path)
         content = json.loads((again / name).read_text(encoding="utf-8"))
         content.get("counts", content).pop("test")
         write_json(again / name, content)
-    report(again)
+    write_report(again)
     assert "There is no test split" in words(again)
 
 
 def test_names_of_classes_are_nothing_but_names(tmp_path: Path) -> None:
     fake_run(tmp_path, NASTY, photos=2, epochs=1)
-    report(tmp_path)
+    write_report(tmp_path)
     text = words(tmp_path)
     assert all(" ".join(label.split()) in text for label in NASTY)
     assert not [e for e in page(tmp_path).iter("img") if e.get("onerror")]
@@ -195,7 +195,7 @@ def test_names_of_classes_are_nothing_but_names(tmp_path: Path) -> None:
 
 def test_of_many_classes_the_matrix_of_those_with_most_mistakes(tmp_path: Path) -> None:
     fake_run(tmp_path, [f"class {i:02}" for i in range(30)], photos=3, epochs=1)
-    report(tmp_path)
+    write_report(tmp_path)
     assert "Of 30 classes the 25 with the most mistakes" in words(tmp_path)
     assert (tmp_path / "confusion-counts.svg").exists()
 
@@ -203,7 +203,7 @@ def test_of_many_classes_the_matrix_of_those_with_most_mistakes(tmp_path: Path) 
 @pytest.mark.slow
 def test_a_thousand_classes_stay_small_and_the_cuts_are_said(tmp_path: Path) -> None:
     fake_run(tmp_path, [f"class {i:04}" for i in range(1000)], photos=3, epochs=5)
-    assert report(tmp_path).stat().st_size < 5_000_000
+    assert write_report(tmp_path).stat().st_size < 5_000_000
     text = words(tmp_path)
     assert "Of 1000 classes the 8 with the lowest F1" in text
     assert "Of 1000 classes no matrix is kept" in text

@@ -22,8 +22,8 @@ from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.run_folder import doubtful_labels, read_answers
 from ml.runs.calibrate import (
     CalibrationResult,
+    calibrate,
     recalibrate,
-    settle,
     show_calibration,
     write_predictions,
 )
@@ -46,7 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def settled(folder: ImageFolder, model: Path) -> CalibrationResult:
-    return settle(Predictor(model), folder, 0.8)
+    return calibrate(Predictor(model), folder, 0.8)
 
 
 def test_the_card_carries_what_was_fitted_and_what_it_buys(
@@ -124,11 +124,11 @@ def test_a_model_that_is_calibrated_already_comes_out_the_same(
 ) -> None:
     predictor = Predictor(model)
     predictor.engine.card = settled.card
-    assert settle(predictor, folder, 0.8).metrics == settled.metrics
+    assert calibrate(predictor, folder, 0.8).metrics == settled.metrics
 
 
 def test_without_validation_photos_nothing_is_claimed(drawn: Path, model: Path) -> None:
-    settled = settle(
+    settled = calibrate(
         Predictor(model), split_folder(scan(drawn), Split(validation=0, test=0.1)), 0.99
     )
     assert (settled.card.temperature, settled.card.threshold) == (1, 0)

@@ -14,7 +14,7 @@ from ml.data.synthetic import synthesize
 from ml.models.card import Card
 from ml.models.checkpoint import SHIPPED_PARAMETERS, load
 from ml.run_folder import PredictionTable, doubtful_labels, read_answers
-from ml.runs.label_audit import MOST_PHOTOS, out_of_fold, write_doubts
+from ml.runs.label_audit import MOST_PHOTOS, audit_labels, out_of_fold
 from ml.training.config import Config
 
 SWAPPED = ["Large QuadCopters/flying-birds-0004.jpg", "Flying Birds/large-quadcopters-0010.jpg"]
@@ -47,7 +47,7 @@ def config(output: Path, **settings: Any) -> Config:
 
 
 def judged(folder: ImageFolder, card: Card, output: Path) -> PredictionTable:
-    assert write_doubts(config(output), folder, card, QUIET) == ""
+    assert audit_labels(config(output), folder, card, QUIET) == ""
     answers = read_answers(output / "doubts.csv", folder.classes)
     assert answers is not None
     assert set(answers.split) == {"train"}
@@ -110,7 +110,7 @@ def test_out_of_reach(
     folder: ImageFolder, settings: dict[str, Any], said: str, card: Card, tmp_path: Path
 ) -> None:
     screen = StringIO()
-    reason = write_doubts(config(tmp_path, **settings), folder, card, Console(file=screen))
+    reason = audit_labels(config(tmp_path, **settings), folder, card, Console(file=screen))
     assert said in reason
     assert reason in " ".join(screen.getvalue().split())
     assert not [*tmp_path.iterdir()]
@@ -120,14 +120,14 @@ def test_without_groups_nobody_knows_who_has_seen_what(
     swapped: ImageFolder, card: Card, tmp_path: Path
 ) -> None:
     samples = tuple(replace(sample, group="") for sample in swapped.samples)
-    reason = write_doubts(config(tmp_path), replace(swapped, samples=samples), card, QUIET)
+    reason = audit_labels(config(tmp_path), replace(swapped, samples=samples), card, QUIET)
     assert "belong together" in reason
 
 
 def test_few_groups_are_not_enough(swapped: ImageFolder, card: Card, tmp_path: Path) -> None:
     shoots = tuple(replace(s, group=f"shoot {i % 4}") for i, s in enumerate(swapped.samples))
     folder = replace(swapped, samples=shoots)
-    assert "at least 5 groups" in write_doubts(config(tmp_path), folder, card, QUIET)
+    assert "at least 5 groups" in audit_labels(config(tmp_path), folder, card, QUIET)
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_what_goes_wrong_costs_no_run(
         raise error
 
     monkeypatch.setattr("ml.runs.label_audit._pool", fail)
-    assert said in write_doubts(config(tmp_path), swapped, card, QUIET)
+    assert said in audit_labels(config(tmp_path), swapped, card, QUIET)

@@ -84,7 +84,7 @@ def test_ctrl_c_among_the_last_things_leaves_them_to_do(
     output = tmp_path / "run"
     config = Config(data=drawn, output=output, initial=str(initial), epochs=1, batch=8, workers=0)
     with monkeypatch.context() as patched:
-        patched.setattr("ml.runs.run.write_doubts", interrupted)
+        patched.setattr("ml.runs.run.audit_labels", interrupted)
         with pytest.raises(SkyspotterError, match="--resume"):
             run(config, Console(quiet=True))
     (output / "doubts.csv").write_text("an earlier run's")
