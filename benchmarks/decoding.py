@@ -49,7 +49,7 @@ def pillow(data: bytes, preprocessing: Preprocessing) -> Pixels:
 
 def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
     """What is timed, by name; the last four are of several steps."""
-    preprocessing = predictor.card.preprocessing.model_copy(update={"views": 1})
+    preprocessing = predictor.card.preprocessing.model_copy(update={"grid": 1})
     side = preprocessing.needed_side
     reduced = decode(data, needed_side=side).pixels
     (box,) = boxes(reduced.shape[1], reduced.shape[0], preprocessing)

@@ -70,7 +70,7 @@ class PhotoDataset(Dataset[Item]):
     ) -> None:
         self.samples = list(samples)
         self.seed = seed
-        self.preprocessing = preprocessing.model_copy(update={"views": 1})
+        self.preprocessing = preprocessing.model_copy(update={"grid": 1})
         self.augmentation = augmentation(preprocessing, augment) if augment else None
         self._number = {label: number for number, label in enumerate(classes)} | {OOD_LABEL: -1}
 

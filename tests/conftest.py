@@ -49,7 +49,7 @@ def card() -> Card:
     return Card(
         version="0.0.0+test",
         classes=(*CLASSES[:3], 'Gleit"flug 🪂'),
-        preprocessing=Preprocessing(strategy="native", views=2),
+        preprocessing=Preprocessing(strategy="native", grid=2),
         temperature=1.5,
         scores={"validation": {"accuracy": 0.5}},
     )

@@ -154,7 +154,7 @@ def evaluate(
 
     predictor = Predictor(model)
     if views is not None:
-        predictor.engine.card = predictor.card.with_views(views)
+        predictor.engine.card = predictor.card.with_grid(views)
     folder = split_as_trained(scan(data), model.parent, predictor.card.split, errors)
     strangers = scan_ood(others) if others is not None else []
     scores = evaluate(predictor, folder.of(split), by, strangers)

@@ -162,7 +162,7 @@ def _box(sample: Sample) -> Box | None:
 
 
 def _explain(predictor: Predictor, network: Network, sample: Sample, box: Box) -> Explained:
-    preprocessing = predictor.card.preprocessing.model_copy(update={"views": 1})
+    preprocessing = predictor.card.preprocessing.model_copy(update={"grid": 1})
     photo = decode(read(sample.path), needed_side=preprocessing.needed_side)
     ((left, top, right, _),) = boxes(photo.info.width, photo.info.height, preprocessing)
     pixels = network_input(photo.pixels, preprocessing)

@@ -25,20 +25,24 @@ PADDING = (124, 116, 104)
 
 
 class Preprocessing(BaseModel):
-    """How a photo becomes V x size x size x 3 RGB bytes, V views of it.
+    """How a photo becomes RGB bytes (V, size, size, 3): V views, which are crops of the photo.
 
-    `native` keeps the photo's own pixels: it pads what is smaller than `size` and crops what is
-    larger. `shorter-side` does so after resizing the photo to `shorter_side` on that side.
-    `views` is one crop in the centre (1) or a grid of views x views from edge to edge, whose
-    logits are averaged.
+    `native` keeps the photo's own pixels: it pads a photo that is smaller than `size` and crops
+    one that is larger. `shorter-side` first resizes the photo so that its shorter side has
+    `shorter_side` pixels. `grid` is the number of views along a side: 1 is a single view of the
+    centre; 3 is a grid of 3 x 3 views from edge to edge, whose logits are averaged.
+
+    Files and HTTP call the field `views`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True
+    )
 
     strategy: Strategy = "shorter-side"
     size: Annotated[int, Field(ge=32, le=1024)] = 224
     shorter_side: Annotated[int, Field(ge=32, le=2048)] = 256
-    views: Annotated[int, Field(ge=1, le=5)] = 1
+    grid: Annotated[int, Field(ge=1, le=5, alias="views")] = 1
 
     @property
     def needed_side(self) -> int | None:
@@ -64,8 +68,8 @@ def boxes(width: int, height: int, preprocessing: Preprocessing) -> list[Box]:
     side = float(preprocessing.size)
     if preprocessing.strategy == "shorter-side":
         side *= min(width, height) / preprocessing.shorter_side
-    lefts = _starts(width, side, preprocessing.views)
-    tops = _starts(height, side, preprocessing.views)
+    lefts = _starts(width, side, preprocessing.grid)
+    tops = _starts(height, side, preprocessing.grid)
     return [(left, top, left + side, top + side) for top in tops for left in lefts]
 
 
@@ -82,12 +86,12 @@ def region(box: Box, preprocessing: Preprocessing) -> Box:
     return (left, top, left + side, top + side)
 
 
-def _starts(length: int, side: float, views: int) -> list[float]:
+def _starts(length: int, side: float, grid: int) -> list[float]:
     """Start of each view along one side; views that would coincide are one."""
     room = length - side
-    if views == 1 or room <= 0:
+    if grid == 1 or room <= 0:
         return [room / 2]
-    return [float(start) for start in np.linspace(0.0, room, views)]
+    return [float(start) for start in np.linspace(0.0, room, grid)]
 
 
 def view(pixels: Pixels, box: Box, preprocessing: Preprocessing) -> Pixels:

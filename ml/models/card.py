@@ -79,9 +79,9 @@ class Card(BaseModel):
         """In what the network computes."""
         return "int8" if self.quantised else "float32"
 
-    def with_views(self, views: int) -> "Card":
-        """Return the same card with another grid of views."""
-        preprocessing = self.preprocessing.model_copy(update={"views": views})
+    def with_grid(self, grid: int) -> "Card":
+        """Return a copy of the card for a grid of `grid` x `grid` views."""
+        preprocessing = self.preprocessing.model_copy(update={"grid": grid})
         return self.model_copy(update={"preprocessing": preprocessing})
 
     def to_metadata(self) -> dict[str, str]:

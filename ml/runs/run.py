@@ -114,7 +114,7 @@ def prepare(
         strategy=strategy,
         size=config.size,
         shorter_side=round(config.size * SHORTER_SIDE),
-        views=config.views,
+        grid=config.views,
     )
     return replace(config, strategy=strategy), folder, preprocessing
 

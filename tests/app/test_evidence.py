@@ -36,11 +36,11 @@ PHOTOS = {
     scope="module",
     params=[
         Preprocessing(),
-        Preprocessing(views=2),
+        Preprocessing(grid=2),
         Preprocessing(strategy="native"),
-        Preprocessing(strategy="native", views=3),
+        Preprocessing(strategy="native", grid=3),
     ],
-    ids=lambda it: f"{it.strategy}-{it.views}",
+    ids=lambda it: f"{it.strategy}-{it.grid}",
 )
 def service(
     request: pytest.FixtureRequest, shipped: Predictor, tmp_path_factory: pytest.TempPathFactory
@@ -135,7 +135,7 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     for suffix in (".safetensors", ".onnx", ".int8.onnx"):
         shutil.copy(SHIPPED_MODEL.with_suffix(suffix), model.with_suffix(suffix))
     for file in (model, int8_beside(model)):
-        stamp(file, Card.from_metadata(read_metadata(file)).with_views(request.param))
+        stamp(file, Card.from_metadata(read_metadata(file)).with_grid(request.param))
     return model
 
 
@@ -167,7 +167,7 @@ def test_every_engine_sends_its_own_evidence(
 ) -> None:
     client, predictor = engine
     expected = predictor.predict(photo)
-    assert len(expected.evidence) == predictor.card.preprocessing.views**2
+    assert len(expected.evidence) == predictor.card.preprocessing.grid**2
     remainder = expected.evidence.mean(axis=(0, 2, 3)) - expected.logits
     assert abs(remainder).max() < 1e-4, "before ml/evidence.py spreads it"
     answer = ask(client, photo, "grid")

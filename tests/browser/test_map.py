@@ -126,7 +126,7 @@ def many_views(
     """Services with one view and with nine."""
     model = tmp_path_factory.mktemp("model") / "model.onnx"
     shutil.copy(SHIPPED_MODEL, model)
-    stamp(model, shipped.card.model_copy(update={"preprocessing": Preprocessing(views=3)}))
+    stamp(model, shipped.card.model_copy(update={"preprocessing": Preprocessing(grid=3)}))
     with serving() as one, serving(model=model) as nine:
         yield one, nine
 

@@ -24,7 +24,7 @@ def test_without_augmentation_it_is_what_serving_sees(drawn: Path, strategy: str
         pixels, label = dataset[index]
         sample = folder.samples[index]
         image = decode(sample.path.read_bytes()).image
-        centre = preprocessing.model_copy(update={"views": 1})
+        centre = preprocessing.model_copy(update={"grid": 1})
         assert (pixels.numpy() == network_input(image, centre)[0]).all()
         assert folder.classes[label] == sample.label
 

@@ -23,7 +23,7 @@ class Echo:
     def __init__(self, **fields: object) -> None:
         self.card = Card.model_validate(
             {"version": "1", "classes": ["red", "green", "blue"]}
-            | {"preprocessing": Preprocessing(strategy="native", views=3)}
+            | {"preprocessing": Preprocessing(strategy="native", grid=3)}
             | fields
         )
 
@@ -35,7 +35,7 @@ class Echo:
 def test_views_are_averaged() -> None:
     image = picture().resize((500, 400))
     answer = Predictor(engine=Echo()).predict(encoded(image, "PNG"))
-    pixels = network_input(image, Preprocessing(strategy="native", views=3))
+    pixels = network_input(image, Preprocessing(strategy="native", grid=3))
     expected = (pixels.mean(axis=(1, 2)) / 50).mean(axis=0)
     np.testing.assert_allclose(answer.logits, expected, rtol=1e-5)
     assert len(answer.boxes) == len(answer.evidence) == 9

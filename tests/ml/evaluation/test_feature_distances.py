@@ -23,7 +23,7 @@ def folder(drawn: Path) -> ImageFolder:
 @pytest.fixture
 def card() -> Card:
     """The shipped model's, with one view."""
-    return load(SHIPPED_PARAMETERS)[1].with_views(1)
+    return load(SHIPPED_PARAMETERS)[1].with_grid(1)
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def others(tmp_path: Path) -> list[Sample]:
 
 def test_what_the_network_pools_decides_its_answer(folder: ImageFolder, card: Card) -> None:
     samples = folder.of("test")[::4]
-    card = card.with_views(2)
+    card = card.with_grid(2)
     pooled = features(SHIPPED_PARAMETERS, card, samples)
     assert pooled is not None
     assert pooled.shape == (len(samples), 128)

@@ -39,16 +39,16 @@ def test_shorter_side_is_resizing_then_cropping(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (20000, 2), (223, 225)])
 @pytest.mark.parametrize("strategy", ["native", "shorter-side"])
-@pytest.mark.parametrize("views", [1, 3])
-def test_odd_sizes(size: tuple[int, int], strategy: str, views: int) -> None:
-    preprocessing = Preprocessing.model_validate({"strategy": strategy, "views": views})
+@pytest.mark.parametrize("grid", [1, 3])
+def test_odd_sizes(size: tuple[int, int], strategy: str, grid: int) -> None:
+    preprocessing = Preprocessing.model_validate({"strategy": strategy, "grid": grid})
     pixels = network_input(Image.new("RGB", size, "blue"), preprocessing)
-    assert 1 <= len(pixels) <= views**2
+    assert 1 <= len(pixels) <= grid**2
     assert pixels.shape[1:] == (224, 224, 3)
 
 
 def test_grid_of_views_reaches_every_edge() -> None:
-    places = boxes(500, 400, Preprocessing(strategy="native", views=3))
+    places = boxes(500, 400, Preprocessing(strategy="native", grid=3))
     assert len(places) == 9
     assert places[0] == (0, 0, 224, 224)
     assert places[4] == (138, 88, 362, 312)
@@ -56,8 +56,8 @@ def test_grid_of_views_reaches_every_edge() -> None:
 
 
 def test_views_that_coincide_are_one() -> None:
-    assert len(boxes(224, 600, Preprocessing(strategy="native", views=3))) == 3
-    assert len(boxes(100, 100, Preprocessing(strategy="native", views=3))) == 1
+    assert len(boxes(224, 600, Preprocessing(strategy="native", grid=3))) == 3
+    assert len(boxes(100, 100, Preprocessing(strategy="native", grid=3))) == 1
 
 
 def test_a_crop_larger_than_the_resized_photo_is_refused() -> None:

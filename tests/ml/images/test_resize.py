@@ -16,7 +16,7 @@ def test_it_is_pillows_to_within_one(size: tuple[int, int], kind: str) -> None:
     width, height = size
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixels = noise if kind == "noise" else np.where(noise > 127, 255, 0).astype(np.uint8)
-    for box in boxes(width, height, Preprocessing(views=3)):
+    for box in boxes(width, height, Preprocessing(grid=3)):
         difference = resize(pixels, box, 224).astype(int) - by_pillow(pixels, box, 224)
         assert np.abs(difference).max() <= 1
         assert abs(difference.mean()) < 0.2  # neither brighter nor darker

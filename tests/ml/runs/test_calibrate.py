@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the shipped model with one view, which is quicker, without parameters beside it."""
     path = tmp_path_factory.mktemp("model") / "model.onnx"
     shutil.copy(SHIPPED_MODEL, path)
-    stamp(path, Predictor(path).card.with_views(1))
+    stamp(path, Predictor(path).card.with_grid(1))
     return path
 
 

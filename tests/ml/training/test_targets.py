@@ -13,7 +13,7 @@ from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.training.targets import Lesson, class_weights, teacher
 
-PIXELS = torch.from_numpy(drawn_inputs(Predictor().card.with_views(1).preprocessing, count=6))
+PIXELS = torch.from_numpy(drawn_inputs(Predictor().card.with_grid(1).preprocessing, count=6))
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 
 
