@@ -1,4 +1,4 @@
-"""The bars that a person watches while the network learns, or while photos go by."""
+"""Progress bars for training, scoring and loops over photos."""
 
 from collections.abc import Iterable
 from typing import TypeVar
@@ -17,39 +17,30 @@ Step = TypeVar("Step")
 
 
 def track_progress(steps: Iterable[Step], doing: str, total: int | None = None) -> Iterable[Step]:
-    """Pass the steps on with a bar on standard error, which is gone at the end.
+    """Yield the steps and show a bar on standard error, which is removed at the end.
 
     Args:
-        total: how many there are, where they have no length.
+        total: the number of steps, if `steps` has no length.
     """
     return track(steps, doing, total=total, console=Console(stderr=True), transient=True)
 
 
-class Bar(Progress):
-    """Steps done and to come, with epoch, loss and speed; lines printed meanwhile stand above."""
+class ProgressBar(Progress):
+    """A bar with the number of steps, a text and the time left.
 
-    def __init__(self, console: Console, done: int) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[state]}"))
+    Lines printed to the same console appear above it.
+    """
+
+    def __init__(self, console: Console, done: int, total: int | None = None) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
         super().__init__(*columns, TimeRemainingColumn(), console=console)
-        self.add_task("", total=None, completed=done, state="")
+        self.add_task("", total=total, completed=done, text="")
 
-    def step(self, epoch: int, total: int, loss: float, batch: int) -> None:
-        """Show one step more of `total`, of a batch of so many photos."""
-        (task,) = self.tasks
-        rate = (task.speed or 0) * batch
-        state = f"epoch {epoch}  loss {loss:.3f}  {rate:.0f} images/s"
-        self.update(task.id, advance=1, total=total, state=state)
+    @property
+    def speed(self) -> float:
+        """Steps per second; 0 until it is known."""
+        return self.tasks[0].speed or 0
 
-
-class PhotosBar(Progress):
-    """Photos done and to come, with their rate and the time left."""
-
-    def __init__(self, console: Console, done: int, total: int) -> None:
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-        super().__init__(*columns, TimeRemainingColumn(), console=console)
-        self.add_task("", total=total, completed=done, rate="")
-
-    def add(self, photos: int) -> None:
-        """Show so many photos more."""
-        (task,) = self.tasks
-        self.update(task.id, advance=photos, rate=f"{task.speed or 0:.0f} photos/s")
+    def advance_by(self, steps: int, text: str, total: int | None = None) -> None:
+        """Count more steps, show a text and, if it is given, a new total."""
+        self.update(self.tasks[0].id, advance=steps, text=text, total=total)

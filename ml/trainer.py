@@ -34,7 +34,7 @@ from ml.models.checkpoint import (
     save_state,
 )
 from ml.models.probability import probabilities
-from ml.progress import Bar
+from ml.progress import ProgressBar
 from ml.training.config import Config
 from ml.training.device import Device
 from ml.training.distributed import ALONE, Processes
@@ -123,7 +123,7 @@ class Trainer:
             DataError: where no photo can be read any more, or no epoch was written.
         """
         done = self.standing.epoch * len(self.loaders.batches)
-        with Bar(self.console, done) as self.bar:
+        with ProgressBar(self.console, done) as self.bar:
             try:
                 while not (stopped := self.over()):
                     self._learn()
@@ -157,7 +157,8 @@ class Trainer:
             logits, loss = self._step(pixels, labels)
             self.seen.append((logits, labels.clone()))  # the loader's own keep a file open each
             total = standing.epochs * len(self.loaders.batches)
-            self.bar.step(standing.epoch + 1, total, loss, config.batch)
+            rate = f"{self.bar.speed * config.batch:.0f} images/s"
+            self.bar.advance_by(1, f"epoch {standing.epoch + 1}  loss {loss:.3f}  {rate}", total)
             if self._late():
                 break
         standing.images += len(self.seen) * min(config.batch, self.loaders.batches.photos)

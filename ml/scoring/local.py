@@ -18,7 +18,7 @@ from ml.engines.loader import PrecisionChoice, open_best
 from ml.errors import ImageError, sentence
 from ml.models.onnx_file import ModelFile
 from ml.predictor import Predictor
-from ml.progress import PhotosBar
+from ml.progress import ProgressBar
 from ml.scoring.job import Job, Photo, columns
 from ml.scoring.retry import Reader
 
@@ -87,7 +87,7 @@ def score(
         )
 
 
-class _Bar(PhotosBar):
+class _Bar(ProgressBar):
     """A bar; where there is no terminal, as in a job's log, a line now and then."""
 
     def __init__(self, console: Console, done: int, total: int) -> None:
@@ -97,19 +97,19 @@ class _Bar(PhotosBar):
         self._shown = self._started
 
     def add(self, photos: int) -> None:
-        super().add(photos)
         (task,), now = self.tasks, self.get_time()
+        self.update(task.id, advance=photos)
         done, seconds = task.completed - self._before, now - self._started
         if not done or not seconds:  # nothing is known yet
             return
         rate = done / seconds
-        self.update(task.id, rate=f"{rate:.{0 if rate >= 10 else 1}f} photos/s")
+        self.update(task.id, text=f"{rate:.{0 if rate >= 10 else 1}f} photos/s")
         if self.console.is_terminal or now < self._shown + _LINE_SECONDS:
             return
         self._shown = now
         left = timedelta(seconds=round((task.remaining or 0) / rate))
         self.console.print(
-            f"{task.completed:.0f} of {task.total:.0f} photos, {task.fields['rate']}, {left} left"
+            f"{task.completed:.0f} of {task.total:.0f} photos, {task.fields['text']}, {left} left"
         )
 
 
