@@ -57,7 +57,7 @@ BATCH_EXAMPLE: dict[str, JsonValue] = {
         {
             "filename": "notes.txt",
             "error": {
-                "detail": "This file is no image. Send one of JPEG, PNG, WebP, GIF, BMP, TIFF, "
+                "detail": "This file is not an image. Send one of JPEG, PNG, WebP, GIF, BMP, TIFF, "
                 "AVIF.",
                 "code": "unsupported_format",
             },
@@ -88,7 +88,7 @@ ERROR_EXAMPLES = {
     "too_many_pixels": "The photo has 9000x6000 pixels. At most 50 million are accepted: "
     "send a smaller version.",
     "too_many_files": "At most 32 photos are accepted at a time. Send fewer.",
-    "unsupported_format": "This file is no image. Send one of JPEG, PNG, WebP, GIF, BMP, TIFF, "
+    "unsupported_format": "This file is not an image. Send one of JPEG, PNG, WebP, GIF, BMP, TIFF, "
     "AVIF.",
     "unreadable_image": "This JPEG file is damaged or cut off. Send the whole, original file.",
     "invalid_parameter": "Parameter top_k: Input should be greater than or equal to 1.",

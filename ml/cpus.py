@@ -1,4 +1,4 @@
-"""How many CPUs this process may use (its affinity and its container's quota), and using them."""
+"""Count the CPUs that this process may use, and run a function on all of them."""
 
 import math
 import os
@@ -11,20 +11,21 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# What the container may use, as "150000 100000": microseconds in so many; "max" or -1 is no limit.
+# The CPU quota of the container, such as "150000 100000": microseconds of CPU time per period of so
+# many microseconds. "max" or -1 means no limit.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2
 _QUOTA_V1 = tuple(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{of}_us") for of in ("quota", "period"))
-_AHEAD = 4  # items under way or done and waiting, per thread
+_AHEAD = 4  # items per thread that are being processed or wait to be returned
 
 
 def usable_cpus() -> int:
-    """Count the CPUs that affinity and cgroup quota leave, at least 1."""
+    """Count the CPUs that the affinity and the cgroup quota allow, at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(affinity or 1, _quota([_QUOTA]), _quota(_QUOTA_V1)))
 
 
 def _quota(files: Sequence[Path]) -> int:
-    """CPUs that these files allow, begun ones whole; where they set no limit, very many."""
+    """Return the CPUs that a cgroup quota allows, rounded up; a million if there is no limit."""
     try:
         quota, period = " ".join(file.read_text() for file in files).split()
         limit = math.ceil(int(quota) / int(period))
@@ -34,17 +35,18 @@ def _quota(files: Sequence[Path]) -> int:
 
 
 def on_all_cpus(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Map in as many threads as there are usable CPUs, in order."""
+    """Map a function over items with one thread per usable CPU; keep the order."""
     return in_threads(function, items, usable_cpus())
 
 
 def in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Iterator[Result]:
-    """Map in threads, in order; each result comes as soon as it and those before it are done.
+    """Map a function over items in threads; keep the order.
 
-    Only a few items are taken ahead of the result, so that memory stays bounded however many
-    there are: what `Executor.map` does with `buffersize` from Python 3.14 on.
+    A result is returned as soon as it and all earlier ones are ready. Only a few items are taken
+    ahead, so that memory stays bounded. `Executor.map` does the same with `buffersize`, from
+    Python 3.14 on.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:

@@ -1,18 +1,18 @@
-"""Everything that Skyspotter itself raises, as one tree.
+"""All exceptions that Skyspotter raises.
 
 SkyspotterError
-├── ImageError              the bytes that were sent cannot be turned into pixels
-│   ├── EmptyImage          there are no bytes at all
-│   ├── UnsupportedFormat   not an image, or an image of a format that is not accepted
-│   ├── UnreadableImage     an accepted format, yet damaged or cut off
-│   └── TooManyPixels       a picture larger than the limit, known from its header alone
-├── DataError               an image folder that cannot be trained or measured on
-├── ModelError              a model file that is missing, damaged or of another kind
-├── ExportError             an exported model that does not agree with the network it came from
-└── ScoringError            a scoring job that cannot begin, or cannot go on
+├── ImageError              an image file that cannot be decoded
+│   ├── EmptyImage          no bytes
+│   ├── UnsupportedFormat   not an image, or a format that is not accepted
+│   ├── UnreadableImage     an accepted format, but damaged or cut off
+│   └── TooManyPixels       more pixels than the limit, according to the header
+├── DataError               an image folder that cannot be used for training or evaluation
+├── ModelError              a model file that is missing, damaged or not a Skyspotter model
+├── ExportError             an exported model whose results differ from PyTorch's
+└── ScoringError            a scoring job that cannot start or continue
 
-Each message is one or two sentences for the person who caused the error: what is wrong and
-what to do about it. Those of ImageError reach HTTP callers, so they name no path of the server.
+Each message is one or two sentences for the person who caused the error: what is wrong and what
+to do. HTTP clients see the messages of ImageError, so they never contain a path of the server.
 """
 
 from collections.abc import Iterable
@@ -20,61 +20,61 @@ from dataclasses import dataclass
 
 
 class SkyspotterError(Exception):
-    """Base of all; useful for one `except` around a call."""
+    """Base class of all Skyspotter exceptions."""
 
 
 class ImageError(SkyspotterError):
-    """The bytes cannot be turned into pixels."""
+    """The image file cannot be decoded."""
 
 
 class EmptyImage(ImageError):
-    """There are no bytes at all."""
+    """The file has no bytes."""
 
 
 class UnsupportedFormat(ImageError):
-    """Not an image, or an image of a format that is not accepted."""
+    """The file is not an image, or its format is not accepted."""
 
 
 class UnreadableImage(ImageError):
-    """An image of an accepted format that is damaged or cut off."""
+    """The format is accepted, but the file is damaged or cut off."""
 
 
 class TooManyPixels(ImageError):
-    """An image larger than the limit."""
+    """The image has more pixels than the limit."""
 
 
 class DataError(SkyspotterError):
-    """An image folder that cannot be trained or measured on."""
+    """The image folder cannot be used for training or evaluation."""
 
 
 class ModelError(SkyspotterError):
-    """A model file that is missing, damaged or of another kind."""
+    """The model file is missing, damaged or not a Skyspotter model."""
 
 
 class ExportError(SkyspotterError):
-    """An exported model that does not agree with the network it came from."""
+    """The exported model gives other results than PyTorch."""
 
 
 class ScoringError(SkyspotterError):
-    """A scoring job that cannot begin, or cannot go on."""
+    """The scoring job cannot start or continue."""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """What cannot be used, and why: returned where one bad item must not stop the others."""
+    """An item that cannot be used, and why; returned if one bad item must not stop the others."""
 
     reason: str
 
 
 def sentence(error: OSError | SkyspotterError) -> str:
-    """Say in one sentence why a file cannot be used, without its path."""
+    """Return one sentence, without the path, that says why a file cannot be used."""
     if isinstance(error, SkyspotterError):
         return str(error)
     return f"The file cannot be read: {error.strerror or str(error) or type(error).__name__}."
 
 
 def listing(names: Iterable[str], most: int = 10) -> str:
-    """Name the first few, and say how many more there are."""
+    """List the first names and the number of the others."""
     shown = list(names)
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more

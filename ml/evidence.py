@@ -1,8 +1,8 @@
-"""What each region of a photo says for or against each class: the views' maps made one, and drawn.
+"""Evidence: what each region of a photo says for or against each class.
 
-The network gives each cell of a view its own logits, whose mean is the view's logit
-(`ml/model.py`). Here the views' maps become one regular grid in the photo's pixels, of which the
-same holds, and a grid becomes a picture to lay over the photo.
+The network computes logits for each cell of a view, and their mean is the view's logit
+(`ml/model.py`). `grid` merges the cells of all views into one regular grid over the photo, whose
+mean is again the logit. `overlay` draws such a grid as a picture to lay over the photo.
 """
 
 from base64 import b64encode
@@ -21,21 +21,21 @@ from ml.predictor import Prediction
 Floats = npt.NDArray[np.float64]
 
 LONGEST = 1024
-"""Longer side of a drawn map, in pixels; a browser scales it to the photo."""
+"""Longer side of a drawn grid in pixels; the browser scales it to the photo."""
 
-# ColorBrewer's five classes of PuOr, turned round: purple against, orange for. It is one of its
-# diverging schemes that colour-blind people can read, and no sky has its colours.
+# ColorBrewer's PuOr in five classes, reversed: purple against, orange for. Colour-blind people can
+# read this diverging scheme, and no sky has its colours.
 # Brewer, Harrower and Pennsylvania State University, https://colorbrewer2.org, Apache License 2.0.
 _COLOURS = np.array(
     ((94, 60, 153), (178, 171, 210), (247, 247, 247), (253, 184, 99), (230, 97, 1)), dtype=float
 )
-_OPAQUE = 230  # of 255, for the strongest: the photo is to be seen through it
+_MAX_OPACITY = 230  # of 255: the photo stays visible under the strongest cell
 _STEPS = np.clip(np.arange(-128, 128) / 127, -1, 1)
 PALETTE = np.column_stack(
     [np.interp(_STEPS, np.linspace(-1, 1, 5), channel) for channel in _COLOURS.T]
-    + [_OPAQUE * abs(_STEPS)]
+    + [_MAX_OPACITY * abs(_STEPS)]
 ).astype(np.uint8)
-"""Red, green, blue and opacity, uint8 (256, 4); 128 is zero, and clear."""
+"""Red, green, blue and opacity: uint8 (256, 4). Entry 128 is zero, which is transparent."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +43,23 @@ class Grid:
     """A regular grid over a region of the photo."""
 
     values: Floats
-    """(C, rows, columns); the mean over rows and columns is the logit, (C,)."""
+    """(C, rows, columns). The mean over rows and columns is the logit (C,)."""
     region: Box
-    """In pixels of the upright photo; may reach beyond it."""
+    """In pixels of the upright photo; may extend beyond it."""
 
 
 def grid(prediction: Prediction) -> Grid:
-    """Merge the evidence of all views into one grid over all that they saw.
+    """Merge the evidence of all views into one grid that covers them all.
 
-    A prediction's logit is the mean over all cells of all views: each cell has its share of it.
-    A cell of the grid gets the shares of the views' cells that it overlaps, by area. So it holds
-    the average of the views that saw its place, times how often it was seen in comparison with
-    the average place: what was seen twice counted twice, what was not seen at all holds zero. No
-    share is lost or made up, so the mean over the grid is the logit, wherever the views lie.
-    Of one view, the grid is the view's own map.
+    A prediction's logit is the mean over all cells of all views, so each cell contributes a share
+    of it. A cell of the grid sums the shares of the view cells that it overlaps, weighted by area.
+    Its value is therefore the average of the views at that place, times the number of those views
+    relative to the average place. A place in two views counts twice; a place in no view is zero.
+    The total of all shares is kept, so the mean over the grid is the logit wherever the views lie.
+    With one view, the grid is the evidence of that view.
 
-    What rounding in an engine (float32, or int8) leaves between a logit and its evidence is
-    spread evenly over the cells; in float32 it is below 1e-5.
+    An engine rounds, so that a logit may differ from the mean of its evidence (in float32 by less
+    than 1e-5). The difference is spread evenly over the cells.
     """
     regions = np.array(prediction.regions)  # (V, 4)
     low, high = regions[:, :2].min(axis=0), regions[:, 2:].max(axis=0)
@@ -76,10 +76,11 @@ def grid(prediction: Prediction) -> Grid:
 
 
 def _overlaps(starts: Floats, extent: float, cells: int) -> Floats:
-    """How much of each of a grid's cells each cell of a view covers, along one side.
+    """Return the length that each cell of each view shares with each cell of the grid, on one side.
 
-    All lengths are in sides of a view. The grid's cells are about as large as a view's, and no
-    more than the views have together: they are larger where views lie far apart.
+    The unit of length is the side of a view. A cell of the grid is about as large as a cell of a
+    view. It is larger if the views lie far apart, because the grid never has more cells along a
+    side than all views together.
 
     Returns:
         (V, cells of the grid, cells of a view)
@@ -100,22 +101,23 @@ def overlay(
     views: Sequence[Box] = (),
     strongest: float | None = None,
 ) -> Image.Image:
-    """Draw a grid as a picture of the photo's shape, to lay over it at whatever size.
+    """Draw a grid as a picture with the photo's aspect ratio, to lay over the photo at any size.
 
-    Orange speaks for, purple against, the more opaque the more. It is clear where nothing is
-    said: by cells near zero, and outside the views. Cells outside the photo are cut. What a view
-    saw beyond the grid, up to half a cell, is drawn as the nearest cell. The page draws alike
-    (`app/page/evidence.js`).
+    Orange is evidence for the class, purple is evidence against it, and stronger evidence is more
+    opaque. Cells near zero and the area outside the views are transparent. Cells outside the photo
+    are cut off. A view can extend half a cell beyond the grid; that margin gets the value of the
+    nearest cell. The web page draws in the same way (`app/page/evidence.js`).
 
     Args:
         values: (rows, columns).
-        region: where they lie, in pixels of the photo.
-        photo: its width and height; the picture is smaller where a side exceeds `longest`.
-        views: what the network looked at; left out, the region.
-        strongest: the value of full colour; left out, that of the strongest cell.
+        region: the box that the grid covers, in pixels of the photo.
+        photo: width and height of the photo.
+        longest: limit on the longer side of the picture, in pixels.
+        views: the boxes of the views; by default the region.
+        strongest: the value that is drawn in full colour; by default that of the strongest cell.
 
     Returns:
-        A picture with a palette, so that its file is small; `convert("RGBA")` turns it to colours.
+        A picture with a palette, so that its file is small. `convert("RGBA")` makes it RGBA.
     """
     width, height = (max(1, round(side * min(1, longest / max(photo)))) for side in photo)
     strongest = max(float(abs(values).max()) if strongest is None else strongest, 1e-9)
@@ -133,7 +135,7 @@ def overlay(
 def _within(
     views: Sequence[Box], photo: tuple[int, int], size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
-    """Which pixels of a photo scaled to `size` a view saw, (height, width)."""
+    """Return the pixels, of a photo scaled to `size`, that lie in a view: (height, width)."""
     x, y = ((np.arange(n) + 0.5) * side / n for n, side in zip(size, photo, strict=True))
     across, down = (
         np.array([(view[axis] <= at) & (at <= view[axis + 2]) for view in views])
@@ -149,19 +151,19 @@ def spread(
     photo: tuple[int, int],
     size: tuple[int, int],
 ) -> Floats:
-    """Spread a grid over the pixels of a photo, scaled to `size`; bilinear, zero outside.
+    """Interpolate a grid over the pixels of a photo scaled to `size`: bilinear, zero outside.
 
     Args:
         values: (rows, columns).
-        region: where they lie, in pixels of the photo.
-        photo: its width and height.
+        region: the box that the grid covers, in pixels of the photo.
+        photo: width and height of the photo.
         size: width and height of the result.
 
     Returns:
         (height, width)
     """
     (rows, columns), (left, top, right, bottom) = values.shape, region
-    x_step, y_step = columns / (right - left), rows / (bottom - top)  # cells in a pixel
+    x_step, y_step = columns / (right - left), rows / (bottom - top)  # cells per pixel
     to_cells = (
         *(x_step * photo[0] / size[0], 0, -left * x_step),
         *(0, y_step * photo[1] / size[1], -top * y_step),
@@ -172,7 +174,7 @@ def spread(
 
 
 def data_uri(image: Image.Image, kind: str, **options: int | bool) -> str:
-    """Write an image file into a `data:` URI."""
+    """Encode an image as a `data:` URI."""
     buffer = BytesIO()
     image.save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{b64encode(buffer.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""From the bytes of a photo to an answer: decode, cut the views, run the network, average."""
+"""Predict the class of a photo: decode it, cut the views, run the network, average the logits."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +18,25 @@ SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "model.onnx
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one photo."""
+    """The prediction for one photo."""
 
     label: str
     confidence: float
     accepted: bool
-    """False where the model would rather not say."""
+    """False if the confidence is below the threshold."""
     probabilities: dict[str, float]
-    """Of every class, in the model's order."""
+    """The probability of every class, in the model's order."""
     photo: ImageInfo
-    logits: Floats  # (C,), the mean over the views
+    logits: Floats  # (C,), the mean of the views'
     evidence: Floats  # (V, C, 7, 7), of each view
-    boxes: list[Box]  # where each view lies in the upright photo, in pixels
-    regions: list[Box]  # where the evidence of each lies
+    boxes: list[Box]  # of each view, in pixels of the upright photo
+    regions: list[Box]  # the box that the evidence of each view covers
     decode_ms: float
     inference_ms: float
 
 
 class Predictor:
-    """A loaded model. Calls are independent: use one predictor from as many threads as you like."""
+    """A loaded model. One predictor may be used from several threads at once."""
 
     def __init__(
         self,
@@ -45,15 +45,16 @@ class Predictor:
         max_pixels: int = MAX_PIXELS,
         engine: Engine | None = None,
     ) -> None:
-        """Load this very file, or take a loaded engine.
+        """Load exactly this file, or use an engine that is already open.
 
         Args:
             model: an ONNX file written by this project.
             threads: how many cores one prediction may use.
-            max_pixels: larger photos are refused before they are decoded.
+            max_pixels: a photo with more pixels is refused before it is decoded.
+            engine: an open engine; `model` and `threads` are then ignored.
 
         Raises:
-            ModelError: where the file is missing, damaged or of another kind.
+            ModelError: if the file is missing, damaged or not a Skyspotter model.
         """
         self.engine = engine or open_engine(Path(model), threads=threads)
         self.max_pixels = max_pixels
@@ -67,10 +68,10 @@ class Predictor:
         threads: int = 1,
         max_pixels: int = MAX_PIXELS,
     ) -> "Predictor":
-        """Load what serves best of a model: its file, or the int8 file beside it.
+        """Load a model file or the int8 file beside it, as `ml.engines.loader.open_best` chooses.
 
         Raises:
-            ModelError: where there is none that can be used, or the engine is not installed.
+            ModelError: if there is no file that can be used, or the engine is not installed.
         """
         opened = open_best(Path(model), engine, precision, threads)
         return cls(max_pixels=max_pixels, engine=opened.engine)
@@ -81,10 +82,11 @@ class Predictor:
         return self.engine.card
 
     def predict(self, photo: bytes | Path | str) -> Prediction:
-        """Answer for an image file, given as its bytes or its path.
+        """Predict the class of an image file, given as its bytes or its path.
 
         Raises:
-            ImageError: one of its kinds, where the bytes are no photo that can be used.
+            ImageError: if the file cannot be decoded.
+            OSError: if the path cannot be read.
         """
         data = photo if isinstance(photo, bytes) else read(Path(photo))
         started = perf_counter()

@@ -1,4 +1,4 @@
-"""Opening a model file: which engine runs it, in which precision, and whether it computes right."""
+"""Open a model file: choose the engine and the precision, and run the model's self-test."""
 
 import logging
 from collections.abc import Callable
@@ -9,45 +9,43 @@ from ml.errors import ModelError
 from ml.models.card import Card
 from ml.models.engine import Engine, EngineName
 from ml.models.onnx_file import ModelFile, read_metadata
-from ml.models.self_test import Reference
+from ml.models.self_test import SelfTest
 
 EngineChoice = Literal["auto", EngineName]
 PrecisionChoice = Literal["auto", "float32", "int8"]
 
-LARGEST_COST = 0.003
-"""What int8 may cost of the accuracy and still be chosen by `auto`; one photo is no measure."""
-LARGEST_CALIBRATION_COST = 0.01
-"""What it may add to the calibration error."""
+MAX_COST = 0.003
+"""Accuracy that int8 may lose and still be chosen by `auto`."""
+MAX_CALIBRATION_COST = 0.01
+"""Calibration error that int8 may add and still be chosen by `auto`."""
 
 log = logging.getLogger("skyspotter")
 
 
 class Opened(NamedTuple):
-    """A model that runs."""
+    """An open model."""
 
     file: ModelFile
-    """The one asked for, or the int8 one beside it."""
+    """The requested file, or the int8 file beside it."""
     engine: Engine
-    """What runs these very bytes."""
+    """The engine that runs the bytes of `file`."""
 
 
 def open_engine(model: Path | ModelFile, engine: EngineChoice = "auto", threads: int = 1) -> Engine:
-    """Open this very file, and check it against the reference inputs that it carries.
-
-    `auto` is ONNX Runtime: ARCHITECTURE.md has the figures.
+    """Open exactly this file and run its self-test. `auto` is ONNX Runtime.
 
     Raises:
-        ModelError: where the file is missing, damaged or of another kind, where the engine is
-            not installed, or where it does not compute what it should.
+        ModelError: if the file is missing, damaged or not a Skyspotter model, if the engine is
+            not installed, or if the self-test fails.
     """
     file = ModelFile.read(model)
     file.verify()
-    reference = Reference.from_metadata(file.metadata)
+    self_test = SelfTest.from_metadata(file.metadata)
     opened = _class_of("onnxruntime" if engine == "auto" else engine)(file, threads)
-    if reference is None:
-        log.info("%s carries no reference inputs: what it computes is not checked", file.path)
+    if self_test is None:
+        log.info("%s has no self-test: the results of the engine are not checked", file.path)
     else:
-        reference.check(opened)
+        self_test.check(opened)
     return opened
 
 
@@ -59,11 +57,11 @@ def open_best(
 ) -> Opened:
     """Open a model file, or the int8 file beside it: `model.int8.onnx` beside `model.onnx`.
 
-    `auto` takes int8 where that costs next to no accuracy and computes right on this machine.
-    A model file that is int8 itself is taken as it is.
+    `auto` takes the int8 file if it loses almost no accuracy and passes its self-test on this
+    machine. If `model` itself is int8, `auto` opens it.
 
     Raises:
-        ModelError: as `open_engine`, or where there is none of that precision.
+        ModelError: as `open_engine`, or if there is no file of that precision.
     """
 
     def opened(path: Path | ModelFile) -> Opened:
@@ -74,49 +72,52 @@ def open_best(
     if precision == card.precision or (precision == "auto" and card.precision == "int8"):
         return opened(model)
     if precision == "float32":
-        raise ModelError(f"{model} is an int8 model: name a float32 one, or allow int8.")
+        raise ModelError(f"{model} is an int8 model. Name a float32 model, or allow int8.")
     beside = int8_beside(model)
     if precision == "int8":
-        return opened(_stand_in(beside, card))
+        return opened(_int8_of(beside, card))
     if beside.is_file() and engine != "torch":
         try:
-            int8 = _stand_in(beside, card)
-            _cheap(int8.card)
+            int8 = _int8_of(beside, card)
+            _check_cost(int8.card)
             return opened(int8)
         except ModelError as error:
-            log.warning("%s is not used, %s is: %s", beside.name, model.name, error)
+            log.warning("using %s instead of %s: %s", model.name, beside.name, error)
     return opened(model)
 
 
 def int8_beside(model: Path) -> Path:
-    """Where the int8 file of a float32 one lies."""
+    """Return the path of a float32 file's int8 file."""
     return model.with_suffix(f".int8{model.suffix}")
 
 
-def _stand_in(path: Path, float32: Card) -> ModelFile:
-    """Read an int8 file, and make sure that it stands for the float32 one."""
+def _int8_of(path: Path, float32: Card) -> ModelFile:
+    """Read an int8 file and check that it was made from the float32 model."""
     int8 = ModelFile.read(path)
     same = {"classes", "preprocessing", "temperature", "threshold", "version"}
     if int8.card.model_dump(include=same) != float32.model_dump(include=same):
         raise ModelError(
-            "The int8 file was made from another model, or before calibrating: export it again."
+            "The int8 file was made from another model, or before calibration. Export it again."
         )
     return int8
 
 
-def _cheap(int8: Card) -> None:
-    """Make sure that it costs next to nothing."""
-    of = int8.quantised
-    if of is None:
-        raise ModelError("It is no int8 model.")
-    if of.cost > LARGEST_COST:
-        raise ModelError(f"It costs {of.cost:.1%} of accuracy; {LARGEST_COST:.1%} is allowed.")
-    if of.calibration_cost > LARGEST_CALIBRATION_COST:
-        raise ModelError(f"It adds {of.calibration_cost:.1%} to the calibration error.")
+def _check_cost(int8: Card) -> None:
+    """Check that int8 loses almost no accuracy."""
+    measured = int8.quantised
+    if measured is None:
+        raise ModelError("It is not an int8 model.")
+    if measured.cost > MAX_COST:
+        raise ModelError(f"It loses {measured.cost:.1%} of accuracy; {MAX_COST:.1%} is allowed.")
+    if measured.calibration_cost > MAX_CALIBRATION_COST:
+        raise ModelError(
+            f"It adds {measured.calibration_cost:.1%} to the calibration error; "
+            f"{MAX_CALIBRATION_COST:.1%} is allowed."
+        )
 
 
 def _class_of(engine: EngineName) -> Callable[[ModelFile, int], Engine]:
-    """Import what the engine needs, and nothing of the others."""
+    """Import one engine without the packages of the others."""
     try:
         if engine == "openvino":
             from ml.engines.openvino import OpenVinoEngine

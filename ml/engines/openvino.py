@@ -1,41 +1,30 @@
-"""OpenVINO on the CPU, of the optional extra `openvino`."""
+"""OpenVINO on the CPU, from the optional extra `openvino`."""
 
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 
 import openvino
 
 from ml.cpus import usable_cpus
+from ml.engines.base import FileEngine
 from ml.errors import ModelError
 from ml.models.engine import Floats, Pixels
 from ml.models.onnx_file import ModelFile
 
 
-class OpenVinoEngine:
-    """A model file in OpenVINO, in the file's own precision."""
+class OpenVinoEngine(FileEngine):
+    """Run a model file in OpenVINO, in the file's own precision."""
 
     name = "openvino"
 
-    def __init__(self, model: Path | ModelFile, threads: int = 1) -> None:
-        """Load and compile a model file.
-
-        Args:
-            model: a file that `python -m ml train` or `export` wrote, or its path.
-            threads: how many cores one call may use.
-
-        Raises:
-            ModelError: where the file is missing, damaged or of another kind.
-        """
-        file = ModelFile.read(model)
-        self.card = file.card
-        # Each stream works on one call; a call waits where all are taken.
+    def _load(self, file: ModelFile, threads: int) -> None:
+        # Each stream serves one call at a time. A call waits if all streams are busy.
         streams = max(1, usable_cpus() // threads)
         settings = {
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,
-            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the processor has it
-            "ENABLE_CPU_PINNING": False,  # workers would all take the same cores
+            "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 if the processor supports it
+            "ENABLE_CPU_PINNING": False,  # all workers would be pinned to the same cores
         }
         try:
             core = _core()
@@ -44,16 +33,17 @@ class OpenVinoEngine:
             raise ModelError(f"OpenVINO cannot load {file.path}.") from error
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """RGB bytes (N, H, W, 3) to logits (N, C) and evidence (N, C, H/32, W/32)."""
-        answers = self._model.create_infer_request().infer({"image": pixels})
-        return answers["logits"], answers["evidence"]
+        """Compute logits (N, C) and evidence (N, C, H/32, W/32) of RGB bytes (N, H, W, 3)."""
+        outputs = self._model.create_infer_request().infer({"image": pixels})
+        return outputs["logits"], outputs["evidence"]
 
 
 @cache
 def _core() -> openvino.Core:
-    """One for all models, kept for ever.
+    """Return the one core of this process, which is never freed.
 
-    Its CPU plugin gives the thread a stack of its own for signals (`sigaltstack`) and frees it at
-    its end: where two ended in another order than they began, the next signal killed the process.
+    The CPU plugin of a core gives its thread a signal stack (`sigaltstack`) and frees it when the
+    core ends. If two cores ended in another order than they began, the next signal would kill the
+    process.
     """
     return openvino.Core()

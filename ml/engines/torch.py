@@ -1,9 +1,8 @@
-"""PyTorch, of the extra `training`: on a GPU where there is one, else on the CPU."""
-
-from pathlib import Path
+"""PyTorch, from the extra `training`: on a GPU if there is one, otherwise on the CPU."""
 
 import torch
 
+from ml.engines.base import FileEngine
 from ml.errors import ModelError
 from ml.model import NormalisedNetwork
 from ml.models.checkpoint import load
@@ -11,23 +10,12 @@ from ml.models.engine import Floats, Pixels
 from ml.models.onnx_file import ModelFile
 
 
-class TorchEngine:
-    """The parameters beside a model file, in PyTorch."""
+class TorchEngine(FileEngine):
+    """Run the parameters of the safetensors file beside a model file in PyTorch."""
 
     name = "torch"
 
-    def __init__(self, model: Path | ModelFile, threads: int = 1) -> None:
-        """Load the safetensors file that lies beside the model file.
-
-        Args:
-            model: a file that `python -m ml train` or `export` wrote, or its path.
-            threads: how many cores one call may use, in all of this process.
-
-        Raises:
-            ModelError: where a file is missing, damaged or of another kind.
-        """
-        file = ModelFile.read(model)
-        self.card = file.card
+    def _load(self, file: ModelFile, threads: int) -> None:
         if self.card.precision != "float32":
             raise ModelError(
                 f"PyTorch runs float32 models, not {self.card.precision}: {file.path}."
@@ -43,6 +31,6 @@ class TorchEngine:
 
     @torch.inference_mode()
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """RGB bytes (N, H, W, 3) to logits (N, C) and evidence (N, C, H/32, W/32)."""
-        answers = self._network(torch.from_numpy(pixels).to(self._device))
-        return answers.logits.cpu().numpy(), answers.evidence.cpu().numpy()
+        """Compute logits (N, C) and evidence (N, C, H/32, W/32) of RGB bytes (N, H, W, 3)."""
+        outputs = self._network(torch.from_numpy(pixels).to(self._device))
+        return outputs.logits.cpu().numpy(), outputs.evidence.cpu().numpy()

@@ -1,11 +1,12 @@
-"""From float32 to int8: static, calibrated on training photos, measured on photos held out.
+"""Export an int8 model: static quantisation, calibrated on training photos.
 
-Weights are signed, a scale for each channel; activations unsigned, which x86 multiplies fastest.
+The int8 model is compared with the float32 model on photos that were not used in training. Weights
+are signed with a scale per channel. Activations are unsigned, which x86 multiplies fastest.
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,34 +28,34 @@ from ml.data.sample import Sample
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import DataError
 from ml.evaluation.evaluate import logits_of, score
-from ml.export.onnx import add_reference, export, stamp
+from ml.export.onnx import add_self_test, export, stamp
 from ml.files import atomic_write
-from ml.images.decode import decode, read
-from ml.images.preprocessing import Preprocessing, network_input
+from ml.images.load import load_input
+from ml.images.preprocessing import Preprocessing
 from ml.models.card import Card, Quantised
 from ml.models.engine import Pixels
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
 
-PHOTOS = 256
-"""Training photos that the ranges of the activations are taken from; 512 gave the same."""
-KEPT_STAGES = ("network.features.0.", "network.features.1.")
-"""The first two stages stay float32: few channels of very different ranges, which make
-half of all the error and take next to no time."""
+CALIBRATION_PHOTOS = 256
+"""Training photos that the ranges of the activations are measured on; 512 gave the same."""
+FLOAT32_STAGES = ("network.features.0.", "network.features.1.")
+"""The first two stages stay float32. Their few channels have very different ranges: in int8 they
+would cause half of the error, and they take almost no time."""
 
 
 def export_int8(parameters: Path, output: Path, data: Path) -> Quantised:
-    """Write an int8 ONNX file from a safetensors file, or the best of a run folder.
+    """Write an int8 ONNX file from a safetensors file, or from the best checkpoint of a run folder.
 
-    Temperature and threshold stay those of the float32 model; what int8 made of accuracy and
-    calibration is measured and stands in the file's card.
+    The temperature and the threshold are those of the float32 model. The card of the int8 file
+    records how its accuracy and calibration compare with float32.
 
     Args:
-        data: the image folder that the model was trained on; it is split as it was then.
+        data: the image folder that the model was trained on; it is split as in training.
 
     Raises:
         ModelError, ExportError: as `export`.
-        DataError: where the folder has no training photos, or none held out.
+        DataError: if the folder has no training photos, or no test and validation photos.
     """
     with TemporaryDirectory() as scratch:
         float32 = Path(scratch) / "float32.onnx"
@@ -65,19 +66,19 @@ def export_int8(parameters: Path, output: Path, data: Path) -> Quantised:
         training = folder.of("train")
         held_out = next((name for name in ("test", "validation") if folder.of(name)), None)
         if held_out is None or not training:
-            raise DataError(f"{data} needs photos to calibrate on and others to measure on.")
+            raise DataError(f"{data} needs training photos, and validation or test photos.")
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(output) as partial:
             _quantise(float32, partial, training)
             card = _measured(float32, partial, held_out, folder.of(held_out))
             stamp(partial, card)
-            add_reference(partial)
+            add_self_test(partial)
     assert card.quantised is not None
     return card.quantised
 
 
 def show_quantised(quantised: Quantised, console: Console) -> None:
-    """Print how int8 compares with float32."""
+    """Print the comparison of int8 with float32."""
     table = Table(f"{quantised.photos} photos, {quantised.split}", "float32", "int8")
     for figure in ("accuracy", "calibration_error"):
         values = (getattr(quantised, f"{figure}_float32"), getattr(quantised, figure))
@@ -89,63 +90,55 @@ def show_quantised(quantised: Quantised, console: Console) -> None:
     )
 
 
-class _Photos(CalibrationDataReader):  # type: ignore[misc]
-    """Hands the views of photos to ONNX Runtime, one photo at a time."""
+class _CalibrationPhotos(CalibrationDataReader):  # type: ignore[misc]
+    """Load the calibration photos for ONNX Runtime, one at a time."""
 
     def __init__(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> None:
-        self._inputs = self._views(samples, preprocessing)
+        self._inputs = ({"image": load_input(sample.path, preprocessing)} for sample in samples)
 
     def get_next(self) -> dict[str, Pixels] | None:
         return next(self._inputs, None)
 
-    @staticmethod
-    def _views(
-        samples: Sequence[Sample], preprocessing: Preprocessing
-    ) -> Iterator[dict[str, Pixels]]:
-        for sample in samples:
-            photo = decode(read(sample.path), needed_side=preprocessing.needed_side)
-            yield {"image": network_input(photo.pixels, preprocessing)}
-
 
 def _quantise(float32: Path, output: Path, training: Sequence[Sample]) -> None:
-    order = np.random.default_rng(0).permutation(len(training))[:PHOTOS]
+    order = np.random.default_rng(0).permutation(len(training))[:CALIBRATION_PHOTOS]
     preprocessing = OnnxEngine(float32).card.preprocessing
     root, level = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)  # it advises a preparation that changes nothing here
+    root.setLevel(logging.ERROR)  # it recommends a pre-processing step that changes nothing here
     try:
         quantize_static(
             float32,
             output,
-            _Photos([training[i] for i in order], preprocessing),
+            _CalibrationPhotos([training[i] for i in order], preprocessing),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=_kept(onnx.load(float32).graph),
+            nodes_to_exclude=_float32_nodes(onnx.load(float32).graph),
         )
     finally:
         root.setLevel(level)
 
 
-def _kept(graph: onnx.GraphProto) -> list[str]:
-    """Name the nodes that stay float32: the first stages, and all from the pooling on.
+def _float32_nodes(graph: onnx.GraphProto) -> list[str]:
+    """Return the names of the nodes that stay float32: the first stages, and the pooling and after.
 
-    In the head the mean of the evidence is exactly the logit, which rounding would undo.
+    After the pooling, the mean of the evidence is exactly the logit. Rounding would change that.
     """
     pooled = next(node.input[0] for node in graph.node if node.op_type == "ReduceMean")
     names, after = [], {pooled}
-    for node in graph.node:  # in the order that they are computed in
+    for node in graph.node:  # in the order of computation
         if after.intersection(node.input):
             after.update(node.output)
             names.append(node.name)
-        elif any(name.startswith(KEPT_STAGES) for name in node.input):
+        elif any(name.startswith(FLOAT32_STAGES) for name in node.input):
             names.append(node.name)
     return names
 
 
 def _measured(float32: Path, int8: Path, split: str, samples: Sequence[Sample]) -> Card:
-    """The int8 model's card: its own scores, and how it compares."""
+    """Return the card of the int8 model: its scores and its comparison with float32."""
     card = OnnxEngine(float32).card
     engines = (OnnxEngine(float32), OnnxEngine(int8))
     logits = [logits_of(Predictor(engine=engine), samples) for engine in engines]

@@ -1,4 +1,4 @@
-"""From trained parameters to the ONNX file that is served: written only if it agrees."""
+"""Export trained parameters to an ONNX file, if it gives the same results as PyTorch."""
 
 import io
 import logging
@@ -20,60 +20,60 @@ from ml.models.card import Card
 from ml.models.checkpoint import load
 from ml.models.engine import Pixels
 from ml.models.onnx_file import HASH, network_hash, read_metadata
-from ml.models.self_test import SIDE, Reference
+from ml.models.self_test import SIDE, SelfTest
 
 TOLERANCE = 1e-3
-"""Largest difference of a logit that still counts as the same network; 1e-5 is usual."""
-REFERENCES = 4
-"""Pictures that a file carries: each costs its start one inference."""
-TOLERANCES = {"float32": 0.02, "int8": 0.1}
-"""Largest difference of a logit of theirs. Sums of int8 that saturate, on a Haswell: 0.16."""
+"""Largest allowed difference from PyTorch of a logit or evidence cell; 1e-5 is usual."""
+SELF_TEST_PICTURES = 4
+"""Each costs one inference when the model is opened."""
+SELF_TEST_TOLERANCE = {"float32": 0.02, "int8": 0.1}
+"""Largest allowed difference of a logit. If sums of int8 saturate, it is 0.16 (on a Haswell)."""
 
 
 def export(parameters: Path, output: Path, inputs: Pixels | None = None) -> float:
-    """Write `output` from a safetensors file, or the best of a run folder.
+    """Write `output` from a safetensors file, or from the best checkpoint of a run folder.
 
     Args:
-        inputs: (N, size, size, 3) RGB bytes to compare both on; drawn pictures by default.
+        inputs: RGB bytes (N, size, size, 3) to compare with PyTorch on; drawn pictures by default.
 
     Returns:
-        The largest difference of a logit or a cell of the evidence from PyTorch's.
+        The largest difference of a logit or evidence cell from PyTorch's.
 
     Raises:
-        ModelError: where the parameters cannot be read.
-        ExportError: where the file would disagree with PyTorch; it is not written then.
+        ModelError: if the parameters cannot be read.
+        ExportError: if the results differ from PyTorch's. No file is written then.
     """
-    if parameters.is_dir():  # a finished run's model carries its scores, an unfinished has none
+    if parameters.is_dir():  # a finished run has a model with its scores
         finished = parameters / "model.safetensors"
         parameters = finished if finished.exists() else parameters / "best.safetensors"
     if parameters.suffix != ".safetensors":
-        raise ModelError(f"{parameters} is neither a run folder nor a safetensors file.")
+        raise ModelError(f"{parameters} is not a run folder or a safetensors file.")
     network, card = load(parameters)
-    served = NormalisedNetwork(network).eval()
+    normalised = NormalisedNetwork(network).eval()
     if inputs is None:
         inputs = drawn_inputs(card.preprocessing)
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(output) as partial:
-        partial.write_bytes(_to_onnx(served, card))
-        difference = _verify(served, partial, inputs)
-        add_reference(partial)
+        partial.write_bytes(_to_onnx(normalised, card))
+        difference = _verify(normalised, partial, inputs)
+        add_self_test(partial)
         return difference
 
 
 def stamp(file: Path, card: Card) -> None:
-    """Replace the card of an ONNX file and leave all else as it is."""
-    # A field that the card has no more must go too: an int8 model's, for one.
+    """Replace the card of an ONNX file and nothing else."""
+    # Remove fields that the new card does not have, such as those of an int8 model.
     others = {k: v for k, v in read_metadata(file).items() if k not in Card.model_fields}
     _write_metadata(file, others | card.to_metadata())
 
 
-def add_reference(file: Path) -> None:
-    """Let an ONNX file carry drawn pictures with the logits that it gives for them here."""
+def add_self_test(file: Path) -> None:
+    """Add a self-test to an ONNX file: drawn pictures and the logits that it gives for them."""
     engine = OnnxEngine(file)
-    drawn = (_drawn(3, number) for number in range(REFERENCES))
+    drawn = (_drawn(3, number) for number in range(SELF_TEST_PICTURES))
     pictures = np.stack([np.asarray(ImageOps.fit(picture, (SIDE, SIDE))) for picture in drawn])
-    reference = Reference.of(engine, pictures, TOLERANCES[engine.card.precision])
-    _write_metadata(file, read_metadata(file) | reference.to_metadata())
+    self_test = SelfTest.of(engine, pictures, SELF_TEST_TOLERANCE[engine.card.precision])
+    _write_metadata(file, read_metadata(file) | self_test.to_metadata())
 
 
 def _write_metadata(file: Path, metadata: dict[str, str]) -> None:
@@ -85,7 +85,7 @@ def _write_metadata(file: Path, metadata: dict[str, str]) -> None:
 
 
 def drawn_inputs(preprocessing: Preprocessing, count: int = 16) -> Pixels:
-    """Views of drawn pictures, (N, size, size, 3): something to compare networks on anywhere."""
+    """Return views of drawn pictures, (N, size, size, 3), to compare networks on."""
     pictures = (_drawn(2, number) for number in range(count))
     return np.concatenate([network_input(picture, preprocessing) for picture in pictures])
 
@@ -94,14 +94,14 @@ def _drawn(seed: int, number: int) -> Image.Image:
     return draw(CLASSES[number % len(CLASSES)], np.random.default_rng((seed, number)))[0]
 
 
-def _to_onnx(served: NormalisedNetwork, card: Card) -> bytes:
+def _to_onnx(network: NormalisedNetwork, card: Card) -> bytes:
     size = card.preprocessing.size
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter, nobody's to act on
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
-            served,
+            network,
             (example,),
             input_names=["image"],
             output_names=["logits", "evidence"],
@@ -119,11 +119,11 @@ def _to_onnx(served: NormalisedNetwork, card: Card) -> bytes:
 
 
 @torch.no_grad()
-def _verify(served: NormalisedNetwork, file: Path, inputs: Pixels) -> float:
+def _verify(network: NormalisedNetwork, file: Path, inputs: Pixels) -> float:
     engine, difference, same_labels = OnnxEngine(file), 0.0, True
-    for start in range(0, len(inputs), 16):  # a batch's worth of memory
+    for start in range(0, len(inputs), 16):  # in batches, to limit memory
         pixels = inputs[start : start + 16]
-        expected = [output.numpy() for output in served(torch.from_numpy(pixels))]
+        expected = [output.numpy() for output in network(torch.from_numpy(pixels))]
         found = engine.run(pixels)
         same_labels &= bool((found[0].argmax(1) == expected[0].argmax(1)).all())
         gaps = (float(np.abs(a - b).max()) for a, b in zip(found, expected, strict=True))
@@ -131,6 +131,6 @@ def _verify(served: NormalisedNetwork, file: Path, inputs: Pixels) -> float:
     if not same_labels or not difference <= TOLERANCE:
         raise ExportError(
             f"The exported model differs from PyTorch by up to {difference:.2g} on "
-            f"{len(inputs)} inputs ({TOLERANCE:g} is allowed): nothing was written."
+            f"{len(inputs)} inputs ({TOLERANCE:g} is allowed). Nothing was written."
         )
     return difference

@@ -1,29 +1,30 @@
-"""Any of Pillow's modes to RGB, eight bits a channel."""
+"""Convert an image of any Pillow mode to RGB with eight bits per channel."""
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
 
 Pixels = npt.NDArray[np.uint8]
-"""RGB, the channels last: (H, W, 3) of one photo."""
+"""RGB with the channels last; one photo is (H, W, 3)."""
 
-
-STRIP = 1024  # rows; every scale divides it
+STRIP = 1024  # rows; a multiple of every scale
 
 
 def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
-    """Convert any mode to RGB: wide grays are scaled, never clipped; alpha goes over white.
+    """Convert any mode to RGB.
 
-    It goes strip by strip, so that of a large photo there is never a second copy.
+    Greys of more than eight bits are scaled, not clipped. Transparent images are drawn over white.
+    The image is converted in strips, so that a large photo is never in memory twice.
 
     Args:
         image: a loaded image.
-        scale: 1, 2, 4 or 8: the sides come out that much shorter, each pixel a mean.
+        scale: 1, 2, 4 or 8. Each side is divided by it; a pixel is the mean of those it replaces.
     """
     if image.mode in ("I", "F"):
         image = _scale_to_8_bits(image, _top(image))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-        # Pillow takes every CMYK JPEG for Adobe's inverted kind; without the marker it is not.
+        # Pillow treats every CMYK JPEG as inverted, as Adobe writes it. Without Adobe's marker the
+        # colours are not inverted.
         image = ImageChops.invert(image)
     width, height = image.size
     pixels = np.empty((-(-height // scale), -(-width // scale), 3), np.uint8)
@@ -46,7 +47,7 @@ def _strip_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _top(image: Image.Image) -> float:
-    """The smallest usual range that holds all values of a 32-bit or float gray."""
+    """Return the smallest usual maximum (1, 255, 65535) that no value of the image exceeds."""
     values = _finite(image)
     peak = float(values.max(initial=0.0))
     return next((top for top in (1.0, 255.0, 65535.0) if peak <= top), peak)
@@ -58,5 +59,5 @@ def _finite(image: Image.Image) -> npt.NDArray[np.float32]:
 
 def _scale_to_8_bits(image: Image.Image, top: float) -> Image.Image:
     values = _finite(image)
-    values *= 255 / top  # in place: such photos take the most memory of all
+    values *= 255 / top  # in place: these images need the most memory
     return Image.fromarray(values.round(out=values).clip(0, 255, out=values).astype(np.uint8))

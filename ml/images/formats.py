@@ -1,11 +1,11 @@
-"""Which format a file has, by its content: never by its name or a client's word."""
+"""Recognise the format of a file by its content, not by its name or by what the client says."""
 
 from ml.errors import EmptyImage, UnsupportedFormat
 
 ACCEPTED = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 
-# What a file starts with, as (offset, bytes, format). The formats that are not accepted stand
-# here only so that the answer can name them: phones send HEIC, people send PDF.
+# The first bytes of each format, as (offset, bytes, format). Formats that are not accepted are
+# listed only so that the error can name them: phones send HEIC, people send PDF.
 _SIGNATURES = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -30,7 +30,7 @@ _SIGNATURES = (
 
 
 def recognise(data: bytes) -> str:
-    """Name the accepted format that the bytes start like.
+    """Return the accepted format whose signature the bytes start with.
 
     Raises:
         EmptyImage, UnsupportedFormat
@@ -40,10 +40,10 @@ def recognise(data: bytes) -> str:
     matching = (name for at, start, name in _SIGNATURES if data.startswith(start, at))
     format = next(matching, "")
     if data[4:8] == b"ftyp" and (b"avif" in data[8:40] or b"avis" in data[8:40]):
-        format = "AVIF"  # the brand that counts may stand behind generic ones
+        format = "AVIF"  # the AVIF brand may come after generic ones
     if format == "BMP" and not 12 <= int.from_bytes(data[14:18], "little") <= 124:
-        format = ""  # a text that begins with BM; the header of a BMP is 12 to 124 bytes long
+        format = ""  # a text that begins with BM: the header of a BMP has 12 to 124 bytes
     if format not in ACCEPTED:
-        what = f"This is a file of the format {format}" if format else "This file is no image"
+        what = f"{format} is not supported" if format else "This file is not an image"
         raise UnsupportedFormat(f"{what}. Send one of {', '.join(ACCEPTED)}.")
     return format

@@ -1,6 +1,6 @@
-"""JPEG straight through libjpeg-turbo, at a reduced scale where that is enough.
+"""Decode JPEG with libjpeg-turbo directly, at a reduced scale if that is enough.
 
-Pillow decodes JPEG with the same library, to the same pixels, and takes longer for it.
+Pillow decodes JPEG with the same library, to the same pixels, but takes longer.
 """
 
 import simplejpeg
@@ -10,16 +10,16 @@ from ml.images.colour import Pixels
 
 
 def decode_jpeg(data: bytes, header: Image.Image, scale: int = 1) -> Pixels | None:
-    """Decode to RGB, (H, W, 3), as the photo lies; None where that is better left to Pillow.
+    """Decode to RGB (H, W, 3), without applying the EXIF orientation; None if Pillow must do it.
 
-    So it is with CMYK, and where libjpeg-turbo has a warning: half the photo may be missing,
-    or nothing at all.
+    Pillow must decode CMYK, and every file for which libjpeg-turbo has a warning: the cause may be
+    that half the photo is missing, or that nothing is wrong at all.
 
     Args:
         data: the file.
-        header: the same, as Pillow opened it.
-        scale: 1, 2, 4 or 8: the sides come out that much shorter. libjpeg-turbo has scales in
-            between, which cost more than they save.
+        header: the same file, opened by Pillow.
+        scale: 1, 2, 4 or 8. Each side is divided by it. libjpeg-turbo has scales in between, which
+            cost more than they save.
     """
     width, height = header.size
     least = {"min_width": -(-width // scale), "min_height": -(-height // scale)}
@@ -27,6 +27,6 @@ def decode_jpeg(data: bytes, header: Image.Image, scale: int = 1) -> Pixels | No
         if header.mode == "CMYK" or simplejpeg.decode_jpeg_header(data)[:2] != (height, width):
             return None
         pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB", **(least if scale > 1 else {}))
-    except (ValueError, KeyError):  # KeyError: a colour space that it has no name for
+    except (ValueError, KeyError):  # KeyError: a colour space unknown to simplejpeg
         return None
     return pixels

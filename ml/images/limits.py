@@ -1,8 +1,8 @@
-"""Files that cost far more than their pixels do: refused by a look at their structure.
+"""Limit the structure of image files: refuse a file whose parts cost far more than its pixels.
 
-Pillow walks through the segments of a JPEG and the chunks of a PNG one by one, and joins EXIF
-segments anew for each: twenty megabytes of tiny ones kept it busy for minutes. A TIFF's directories
-may share their bytes: 800 kB with a hundred pages of 60,000 entries took 23 s.
+Pillow reads the segments of a JPEG and the chunks of a PNG one by one, and joins all EXIF segments
+again for each new one: twenty megabytes of tiny segments took minutes. The directories of a TIFF
+may share their bytes: a file of 800 kB with a hundred pages of 60,000 entries took 23 s.
 """
 
 import struct
@@ -10,25 +10,25 @@ import struct
 from ml.errors import UnreadableImage
 
 MAX_SCANS = 100
-"""Of a JPEG; the usual progressive one has about ten."""
+"""Scans in a JPEG; a usual progressive one has about ten."""
 
-MAX_SCANNED = 750_000_000
-"""Of a JPEG: pixels times scans. A file of 300 kB with 49 million pixels and 100 scans took 7 s."""
+MAX_SCANNED_PIXELS = 750_000_000
+"""Pixels times scans of a JPEG. A file of 300 kB with 49 million pixels and 100 scans took 7 s."""
 
 MAX_SEGMENTS = 400
-"""Of a JPEG, before its first scan; full ones would hold 26 MB."""
+"""Segments in a JPEG before its first scan; 400 full ones would hold 26 MB."""
 
 MAX_CHUNKS = 50_000
-"""Of a PNG; most programs write 8 kB of pixels in each."""
+"""Chunks in a PNG; most programs write 8 kB of pixels in each."""
 
 MAX_PAGES = 1000
-"""Of a TIFF; a thousand scanned pages would hold far more than 20 MB."""
+"""Pages in a TIFF; a thousand scanned pages would hold far more than 20 MB."""
 
 MAX_ENTRIES = 20_000
-"""Of a TIFF, in all its directories together; most programs write about fifteen a page."""
+"""Entries in all directories of a TIFF together; most programs write about fifteen per page."""
 
 _START_OF_SCAN = 0xDA
-_WITH_LENGTH = {*range(0xC0, 0xD0), *range(0xDB, 0xF0), 0xFE} - {0xC8}
+_HAS_LENGTH = {*range(0xC0, 0xD0), *range(0xDB, 0xF0), 0xFE} - {0xC8}
 
 
 def check_structure(data: bytes, format: str) -> None:
@@ -46,17 +46,19 @@ def check_structure(data: bytes, format: str) -> None:
 
 
 def count_pages(data: bytes) -> int:
-    """Count the pages of a TIFF, along the chain of its directories.
+    """Count the pages of a TIFF by following the chain of its directories.
 
-    The chain ends where it leads back or out of the file. Which headers mean 64-bit numbers is
-    Pillow's rule, as it is Pillow that would read all of them.
+    The chain ends at a directory that was visited before or that lies outside the file. Which
+    headers mean 64-bit numbers follows Pillow, because Pillow would read the pages.
 
     Raises:
-        UnreadableImage: where there are too many pages or entries.
+        UnreadableImage: if there are too many pages or entries.
     """
-    order, big = "<" if data.startswith(b"II") else ">", data[2] == 43
-    count, link, size = (order + "Q", order + "Q", 20) if big else (order + "H", order + "I", 12)
-    pages, entries, at = set[int](), 0, 8 if big else 4
+    order, is_64_bit = "<" if data.startswith(b"II") else ">", data[2] == 43
+    count, link, size = (
+        (order + "Q", order + "Q", 20) if is_64_bit else (order + "H", order + "I", 12)
+    )
+    pages, entries, at = set[int](), 0, 8 if is_64_bit else 4
     try:
         while (page := struct.unpack_from(link, data, at)[0]) and page not in pages:
             (here,) = struct.unpack_from(count, data, page)
@@ -66,18 +68,20 @@ def count_pages(data: bytes) -> int:
                 raise _too_many("TIFF", "pages" if len(pages) > MAX_PAGES else "entries")
             at = page + struct.calcsize(count) + here * size
     except (struct.error, OverflowError):
-        pass  # out of the file
+        pass  # outside the file
     return max(1, len(pages))
 
 
 def check_scans(data: bytes, width: int, height: int) -> None:
-    """Refuse a JPEG that is drawn over and over: each scan costs as much as a whole photo.
+    """Refuse a JPEG with too many scans: each scan costs as much as a whole photo.
 
     Raises:
         UnreadableImage
     """
-    scans = data.count(b"\xff\xda\x00")  # with its length, which is always below 256
-    if scans > MAX_SCANS or scans * width * height > MAX_SCANNED:
+    scans = data.count(
+        b"\xff\xda\x00"
+    )  # the zero is the high byte of the length, which is below 256
+    if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
         raise _too_many("JPEG", "scans")
 
 
@@ -87,8 +91,8 @@ def _check_jpeg(data: bytes) -> None:
         if at + 1 >= len(data) or data[at] == 0xFF and data[at + 1] == _START_OF_SCAN:
             return
         if data[at] != 0xFF or data[at + 1] == 0xFF:
-            at += 1  # rubbish, or padding: Pillow skips it byte by byte
-        elif data[at + 1] in _WITH_LENGTH:
+            at += 1  # garbage or padding, which Pillow skips byte by byte
+        elif data[at + 1] in _HAS_LENGTH:
             at += 2 + max(2, int.from_bytes(data[at + 2 : at + 4]))
         else:
             at += 2
@@ -100,9 +104,11 @@ def _check_png(data: bytes) -> None:
     for _ in range(MAX_CHUNKS):
         if at >= len(data):
             return
-        at += 12 + int.from_bytes(data[at : at + 4])  # its length, kind, content, check sum
+        at += 12 + int.from_bytes(data[at : at + 4])  # length, type, content and checksum
     raise _too_many("PNG", "chunks")
 
 
 def _too_many(format: str, parts: str) -> UnreadableImage:
-    return UnreadableImage(f"This {format} has too many {parts}. Send an ordinary one.")
+    return UnreadableImage(
+        f"This {format} file has too many {parts}. Save the photo again and send that file."
+    )

@@ -1,7 +1,7 @@
-"""From a photo to the network's input: the resizing strategy, chosen once at training.
+"""Turn a photo into the network's input.
 
-A model file carries its `Preprocessing`; evaluation and serving read it from there, so that
-they cannot differ. Normalisation is part of the network's graph and has no place here.
+Training chooses the `Preprocessing` once and stores it in the model file. Evaluation and serving
+read it from there, so that they cannot differ. The network itself normalises its input.
 """
 
 from math import ceil
@@ -18,10 +18,10 @@ Strategy = Literal["native", "shorter-side"]
 Box = tuple[float, float, float, float]
 
 STRIDE = 32
-"""Pixels of the network's input from one cell of its evidence to the next."""
+"""Distance of neighbouring evidence cells, in pixels of the network's input."""
 
 PADDING = (124, 116, 104)
-"""The mean of ImageNet in RGB: close to zero once normalised, so that padding says nothing."""
+"""The ImageNet mean in RGB. It is close to zero after normalisation, so that padding is neutral."""
 
 
 class Preprocessing(BaseModel):
@@ -46,10 +46,10 @@ class Preprocessing(BaseModel):
 
     @property
     def needed_side(self) -> int | None:
-        """How many pixels of a photo's shorter side are needed; None: all that there are.
+        """How many pixels of a photo's shorter side are needed; None: the full size.
 
-        Twice as many as the views are cut from: no label of some 1,500 photos changes then, and
-        a random crop in training still has at least as many pixels as it is resized to.
+        It is twice `shorter_side`. With that, no label of some 1,500 photos changes, and a random
+        crop in training has at least as many pixels as the size that it is resized to.
         """
         return 2 * self.shorter_side if self.strategy == "shorter-side" else None
 
@@ -61,9 +61,9 @@ class Preprocessing(BaseModel):
 
 
 def boxes(width: int, height: int, preprocessing: Preprocessing) -> list[Box]:
-    """Where the views lie, row by row, as (x0, y0, x1, y1) in the photo's own pixels.
+    """Return the box of each view, row by row, as (x0, y0, x1, y1) in pixels of the photo.
 
-    A box reaches beyond the photo where `native` pads.
+    A box extends beyond the photo if `native` pads the photo.
     """
     side = float(preprocessing.size)
     if preprocessing.strategy == "shorter-side":
@@ -74,20 +74,20 @@ def boxes(width: int, height: int, preprocessing: Preprocessing) -> list[Box]:
 
 
 def region(box: Box, preprocessing: Preprocessing) -> Box:
-    """Where the evidence of a view lies, in the photo's own pixels.
+    """Return the box that the evidence of a view covers, in pixels of the photo.
 
-    Cell i of the network's map, counted from 0 along a side, looks at what surrounds pixel
-    32 i of its input, for a convolution with a stride keeps the first of each two places. So the
-    map, with its cells around what they look at, lies half a cell up and left of the view.
+    Along each side, cell i (from 0) is centred on pixel 32 i of the network's input, because a
+    convolution with stride 2 keeps the first of every two positions. The evidence therefore lies
+    half a cell further up and left than the view.
     """
-    pixel = (box[2] - box[0]) / preprocessing.size  # of the network's, in the photo's
+    pixel = (box[2] - box[0]) / preprocessing.size  # photo pixels per pixel of the input
     left, top = (edge - STRIDE / 2 * pixel for edge in box[:2])
     side = ceil(preprocessing.size / STRIDE) * STRIDE * pixel
     return (left, top, left + side, top + side)
 
 
 def _starts(length: int, side: float, grid: int) -> list[float]:
-    """Start of each view along one side; views that would coincide are one."""
+    """Return where each view starts along one side; views that would coincide become one."""
     room = length - side
     if grid == 1 or room <= 0:
         return [room / 2]
@@ -95,10 +95,10 @@ def _starts(length: int, side: float, grid: int) -> list[float]:
 
 
 def view(pixels: Pixels, box: Box, preprocessing: Preprocessing) -> Pixels:
-    """Cut one view out of the photo, (size, size, 3).
+    """Cut one view out of the photo: (size, size, 3).
 
-    Resizing just the box costs less than resizing the photo and cropping it, and a strip of
-    20000 x 2 pixels never becomes the monster that its resized whole would be.
+    Resizing the box alone costs less than resizing the photo and cropping it. It also keeps memory
+    small for a strip such as 20000 x 2 pixels, whose resized whole would be huge.
     """
     size = preprocessing.size
     if preprocessing.strategy == "shorter-side":
@@ -112,7 +112,7 @@ def view(pixels: Pixels, box: Box, preprocessing: Preprocessing) -> Pixels:
 
 
 def network_input(photo: Pixels | Image.Image, preprocessing: Preprocessing) -> Pixels:
-    """All views of an RGB photo as uint8, (V, size, size, 3)."""
+    """Cut all views out of an RGB photo: uint8 (V, size, size, 3)."""
     pixels = np.asarray(photo)  # (H, W, 3)
     places = boxes(pixels.shape[1], pixels.shape[0], preprocessing)
     return np.stack([view(pixels, box, preprocessing) for box in places])

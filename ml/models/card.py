@@ -1,6 +1,7 @@
-"""The model card that every model file carries: what it knows, and how it wants its input.
+"""The model card in every model file: classes, preprocessing, calibration and scores.
 
-ONNX and safetensors both hold text metadata; each field stands there as JSON under its own name.
+ONNX and safetensors files both hold text metadata. Each field is stored there as JSON under its
+own name.
 """
 
 import json
@@ -14,48 +15,49 @@ from ml.images.preprocessing import Preprocessing
 
 
 class Split(BaseModel):
-    """How an image folder without a split of its own is dealt out: the same way by the same seed.
+    """How to split an image folder that has no split of its own; one seed gives one split.
 
-    It travels with the model, so that evaluation finds the photos that training never saw.
+    The card stores it, so that evaluation finds the photos that were not used in training.
     """
 
     model_config = ConfigDict(frozen=True)
 
     seed: int = 0
     test: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Fraction of all photos."""
     validation: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    """Of what is not test: it chooses the best epoch and calibrates."""
+    """Fraction of the rest. These photos select the best epoch and calibrate the model."""
 
 
 class Quantised(BaseModel):
-    """What int8 made of a float32 model, measured on photos that neither was trained on."""
+    """An int8 model compared with its float32 model, on photos that were not used in training."""
 
     model_config = ConfigDict(frozen=True)
 
     split: str
-    """Which of the folder's photos these were."""
+    """The split that the photos are from."""
     photos: int
     accuracy: float
     accuracy_float32: float
     calibration_error: float
     calibration_error_float32: float
     label_agreement: float
-    """Share of the photos to which both give the same label."""
+    """Fraction of the photos that get the same label from both."""
     largest_probability_difference: float
 
     @property
     def cost(self) -> float:
-        """What int8 costs of the accuracy; below zero where it gains."""
+        """Accuracy lost to int8; negative if int8 is more accurate."""
         return self.accuracy_float32 - self.accuracy
 
     @property
     def calibration_cost(self) -> float:
-        """How much further off confidences are; below zero where they are nearer."""
+        """Calibration error added by int8; negative if int8 is better calibrated."""
         return self.calibration_error - self.calibration_error_float32
 
 
 class Card(BaseModel):
-    """What stands in a model file beside its parameters."""
+    """The metadata of a model file."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -67,16 +69,16 @@ class Card(BaseModel):
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """The logits are divided by it before softmax."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """An answer whose confidence is below it is not accepted."""
+    """A prediction whose confidence is below it is not accepted."""
     split: Split = Split()
     scores: dict[str, Any] = {}
-    """What was measured of this model, and on what."""
+    """Metrics of this model, by the split that they were measured on."""
     quantised: Quantised | None = None
-    """Of an int8 model alone."""
+    """Only of an int8 model."""
 
     @property
     def precision(self) -> Literal["float32", "int8"]:
-        """In what the network computes."""
+        """The number format that the network computes in."""
         return "int8" if self.quantised else "float32"
 
     def with_grid(self, grid: int) -> "Card":
@@ -85,7 +87,7 @@ class Card(BaseModel):
         return self.model_copy(update={"preprocessing": preprocessing})
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the fields as text, ready for a model file."""
+        """Return the fields as text for a model file."""
         return {name: json.dumps(value) for name, value in self.model_dump(mode="json").items()}
 
     @classmethod
@@ -93,13 +95,13 @@ class Card(BaseModel):
         """Read the card out of a model file's metadata.
 
         Raises:
-            ModelError: where a field is missing or makes no sense.
+            ModelError: if a field is missing or invalid.
         """
         try:
             known = {key: json.loads(metadata[key]) for key in cls.model_fields if key in metadata}
             return cls.model_validate(known)
         except (ValueError, ValidationError) as error:
             raise ModelError(
-                "The model file carries no readable Skyspotter card. Use a file written by "
+                "The model file has no readable Skyspotter card. Use a file written by "
                 "`python -m ml train` or `python -m ml export`."
             ) from error

@@ -1,7 +1,7 @@
-"""What training writes and reads: parameters, and the state that an interrupted run goes on from.
+"""Save and load parameters, and the training state that an interrupted run resumes from.
 
-Parameters are safetensors with the model card in the metadata. The state is torch's own format,
-read as nothing but tensors and plain values: a file cannot run code.
+Parameters are safetensors files with the model card in the metadata. The training state is in
+torch's format. Only tensors and plain values are loaded from it, so that a file cannot run code.
 """
 
 import hashlib
@@ -25,18 +25,19 @@ SHIPPED_PARAMETERS = Path(__file__).resolve().parents[2] / "weights" / "model.sa
 
 
 def save(path: Path, parameters: dict[str, Tensor], card: Card) -> None:
-    """Write parameters and card."""
+    """Write the parameters and the card."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
-    # Written from memory: libraries that write themselves have errors of their own for full disks.
+    # Serialise first, then write: if the disk is full, safetensors and torch raise other errors
+    # than OSError.
     with atomic_write(path) as partial:
         partial.write_bytes(safetensors.torch.save(contiguous, metadata=card.to_metadata()))
 
 
 def load(path: Path) -> tuple[Network, Card]:
-    """Rebuild a network from its file alone, in evaluation mode.
+    """Build the network of a safetensors file and load its parameters, in evaluation mode.
 
     Raises:
-        ModelError: where the file is missing, damaged or of another kind.
+        ModelError: if the file is missing, damaged or not a Skyspotter model.
     """
     parameters, metadata = _read(path)
     card = Card.from_metadata(metadata)
@@ -44,12 +45,12 @@ def load(path: Path) -> tuple[Network, Card]:
     try:
         network.load_state_dict(parameters)
     except RuntimeError as error:
-        raise ModelError(f"{path.name} holds parameters of another network.") from error
+        raise ModelError(f"{path.name} holds the parameters of another network.") from error
     return network.eval(), card
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, nested as they are."""
+    """Write nested tensors and plain values."""
     written = BytesIO()
     torch.save(state, written)
     with atomic_write(path) as partial:
@@ -60,7 +61,7 @@ def load_state(path: Path) -> dict[str, Any]:
     """Read what `save_state` wrote, on the CPU.
 
     Raises:
-        ModelError: where the file is damaged, or holds anything but tensors and plain values.
+        ModelError: if the file is damaged, or holds anything but tensors and plain values.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -70,7 +71,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(parameters: dict[str, Tensor]) -> str:
-    """Eight hexadecimal digits that name these very parameters."""
+    """Return eight hexadecimal digits of a hash of the parameters."""
     digest = hashlib.sha256()
     for name in sorted(parameters):
         digest.update(name.encode())
@@ -79,13 +80,14 @@ def fingerprint(parameters: dict[str, Tensor]) -> str:
 
 
 def initialise(network: Network, source: str) -> None:
-    """Start the network from `shipped`, `imagenet`, `none` (as it is) or a safetensors file.
+    """Initialise the network from `shipped`, `imagenet`, `none` (unchanged) or a safetensors file.
 
-    Of the shipped parameters the backbone is taken. Of a file, all that fits by name and shape:
-    of another classifier the branches too, of a bare backbone (keys without `features.`) that.
+    `shipped` loads only the backbone of the shipped parameters. A file loads every parameter whose
+    name and shape fit: from a whole classifier its other layers too, from a bare backbone (keys
+    without `features.`) the backbone.
 
     Raises:
-        ModelError: where nothing in the file fits.
+        ModelError: if the file cannot be read or nothing in it fits.
     """
     if source == "none":
         return
@@ -103,7 +105,7 @@ def initialise(network: Network, source: str) -> None:
         and (source != "shipped" or name.startswith("features."))
     }
     if not fitting:
-        raise ModelError(f"{Path(source).name} holds no parameters that fit this network.")
+        raise ModelError(f"{Path(source).name} has no parameters that fit this network.")
     network.load_state_dict(fitting, strict=False)
 
 
@@ -112,15 +114,14 @@ def _imagenet() -> dict[str, Tensor]:
         trained = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2)
     except OSError as error:  # urllib's errors are OSErrors
         raise ModelError(
-            "The ImageNet parameters could not be downloaded. Start from `shipped`, or name a "
-            "file that you have."
+            "The ImageNet parameters could not be downloaded. Start from `shipped` or from a file."
         ) from error
     parameters: dict[str, Tensor] = trained.features.state_dict()
     return parameters
 
 
 def parameters_of(network: nn.Module) -> dict[str, Tensor]:
-    """Copy a network's parameters and buffers, so that training on does not change them."""
+    """Copy a network's parameters and buffers, so that further training does not change them."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
@@ -132,4 +133,4 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError as error:
         raise ModelError(f"There is no file {path}.") from error
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is no safetensors file, or is damaged.") from error
+        raise ModelError(f"{path} is not a safetensors file, or is damaged.") from error

@@ -1,9 +1,11 @@
-"""A model file read once, and the texts that it carries beside its network.
+"""Read an ONNX file and its metadata.
 
-What was checked is then what runs, whatever becomes of the file meanwhile. The texts alone are read
-without the network: choosing between two files by their cards costs no time and no memory.
-https://protobuf.dev/programming-guides/encoding describes the format: numbered fields, of which
-that of the network is skipped by its length.
+`ModelFile` reads a file once, so that the bytes that were checked are the bytes that run, even if
+the file changes meanwhile. `read_metadata` reads the metadata without the network: comparing the
+cards of two files then costs almost no time or memory.
+
+An ONNX file is a protobuf message, a sequence of numbered fields:
+https://protobuf.dev/programming-guides/encoding. The field of the network is skipped by its length.
 """
 
 import os
@@ -22,22 +24,22 @@ _GRAPH = 7  # of ModelProto: the network
 _METADATA = 14  # of ModelProto: StringStringEntryProto, repeated
 _KEY, _VALUE = 1, 2
 HASH = "network_sha256"
-_VARINT, _EIGHT_BYTES, _COUNTED, _FOUR_BYTES = 0, 1, 2, 5
+_VARINT, _EIGHT_BYTES, _LENGTH_PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The bytes of an ONNX file, and where they come from."""
+    """The path and the bytes of an ONNX file."""
 
     path: Path
     data: bytes
 
     @classmethod
     def read(cls, model: "Path | ModelFile") -> "ModelFile":
-        """Read a file, unless it has been.
+        """Read a file. A `ModelFile` is returned unchanged.
 
         Raises:
-            ModelError: where there is none.
+            ModelError: if there is no file.
         """
         if isinstance(model, ModelFile):
             return model
@@ -46,10 +48,10 @@ class ModelFile:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """What is stored under each name.
+        """The metadata: texts by name.
 
         Raises:
-            ModelError: where the file is damaged or no ONNX file.
+            ModelError: if the file is damaged or not an ONNX file.
         """
         return _metadata(BytesIO(self.data), self.path)
 
@@ -58,41 +60,39 @@ class ModelFile:
         """The model's card.
 
         Raises:
-            ModelError: where there is none, or it makes no sense.
+            ModelError: if there is none, or it is invalid.
         """
         return Card.from_metadata(self.metadata)
 
     def network_hash(self) -> str:
-        """SHA-256 of the network alone, without the texts that stand beside it."""
+        """Return the SHA-256 of the network without the metadata."""
         found = sha256()
         for part in _fields(BytesIO(self.data), _GRAPH):
             found.update(part)
         return found.hexdigest()
 
     def verify(self) -> None:
-        """Compare the network with the hash that was written beside it; older files have none.
+        """Compare the network with the hash in the metadata, which older files do not have.
 
         Raises:
-            ModelError: where not every byte is as it was.
+            ModelError: if the hash differs.
         """
         if HASH in self.metadata and self.metadata[HASH] != self.network_hash():
-            raise ModelError(
-                f"{self.path} is damaged: its network is not the one that was written."
-            )
+            raise ModelError(f"{self.path} is damaged: the hash of its network does not match.")
 
 
 def read_metadata(model: Path) -> dict[str, str]:
-    """Read what is stored under each name, and nothing else of the file.
+    """Read only the metadata of an ONNX file.
 
     Raises:
-        ModelError: where the file is missing, damaged or no ONNX file.
+        ModelError: if the file is missing, damaged or not an ONNX file.
     """
     with _opened(model) as opened:
         return _metadata(opened, model)
 
 
 def network_hash(model: Path) -> str:
-    """SHA-256 of the network alone, without the texts that stand beside it."""
+    """Return the SHA-256 of the network without the metadata."""
     return ModelFile.read(model).network_hash()
 
 
@@ -113,12 +113,12 @@ def _metadata(stream: BinaryIO, model: Path) -> dict[str, str]:
             )
             found[name] = text
     except (IndexError, ValueError) as error:
-        raise ModelError(f"{model} is no ONNX model, or is damaged.") from error
+        raise ModelError(f"{model} is not an ONNX model, or is damaged.") from error
     return found
 
 
 def _fields(stream: BinaryIO, wanted: int) -> Iterator[bytes]:
-    """The content of each field of that number."""
+    """Yield the content of each field with the number `wanted`."""
     end = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     while stream.tell() < end:
@@ -126,12 +126,12 @@ def _fields(stream: BinaryIO, wanted: int) -> Iterator[bytes]:
         if kind == _VARINT:
             _varint(stream)
             continue
-        if kind == _COUNTED:
+        if kind == _LENGTH_PREFIXED:
             length = _varint(stream)
         elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
             length = 8 if kind == _EIGHT_BYTES else 4
         else:
-            raise ValueError("no such kind of field")
+            raise ValueError("unknown wire type")
         if stream.tell() + length > end:
             raise IndexError("cut off")
         if number == wanted:
@@ -141,11 +141,11 @@ def _fields(stream: BinaryIO, wanted: int) -> Iterator[bytes]:
 
 
 def _varint(stream: BinaryIO) -> int:
-    """A number of seven bits a byte, the lowest first."""
+    """Read a number that is stored as seven bits per byte, lowest first."""
     value = 0
     for shift in range(0, 64, 7):
         byte = stream.read(1)[0]
         value |= (byte & 127) << shift
         if byte < 128:
             return value
-    raise ValueError("too long a number")
+    raise ValueError("varint too long")

@@ -1,7 +1,7 @@
-"""Pictures and the logits that a model file must give for them, carried in the file itself.
+"""The self-test in a model file: a few pictures and the logits that the model must give for them.
 
-Whatever runs a file is asked for them first: a processor or library that computes something else
-is found before it answers anybody. On x86 without VNNI, for one, sums of int8 products saturate.
+Every engine runs it before its first prediction. It finds processors and libraries that compute
+something else: on x86 without VNNI, for example, sums of int8 products saturate.
 """
 
 import json
@@ -17,75 +17,76 @@ from ml.models.engine import Engine, Floats, Pixels
 
 KEY = "reference"
 SIDE = 64
-"""Side of a stored picture; each pixel is repeated up to the side that the network wants."""
+"""Side of a stored picture. Its pixels are repeated up to the size of the network's input."""
 
 
-class Reference(BaseModel):
-    """A few pictures, the logits for each, and how far off these may be."""
+class SelfTest(BaseModel):
+    """Pictures, the logits of each, and the tolerance."""
 
     model_config = ConfigDict(frozen=True)
 
     pictures: str
-    """RGB bytes (N, 64, 64, 3), deflated, in base64."""
+    """RGB bytes (N, 64, 64, 3), compressed with zlib, as base64."""
     logits: tuple[tuple[float, ...], ...]  # (N, C)
     tolerance: float
-    """Largest difference of a logit that counts as the same answer."""
+    """Largest allowed difference of a logit."""
 
     @classmethod
-    def of(cls, engine: Engine, pictures: Pixels, tolerance: float) -> "Reference":
-        """Ask an engine that is known to be right for its logits of pictures (N, 64, 64, 3)."""
+    def of(cls, engine: Engine, pictures: Pixels, tolerance: float) -> "SelfTest":
+        """Make a self-test from pictures (N, 64, 64, 3) and an engine that is known to be right."""
         logits, _ = engine.run(_enlarged(pictures, engine.card.preprocessing.size))
         text = b64encode(compress(pictures.tobytes(), level=9)).decode()
         return cls(pictures=text, logits=logits.tolist(), tolerance=tolerance)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "Reference | None":
-        """Read it out of a model file's metadata; older files have none.
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "SelfTest | None":
+        """Read the self-test from a model file's metadata; older files have none.
 
         Raises:
-            ModelError: where it makes no sense.
+            ModelError: if it is invalid.
         """
         try:
             return cls.model_validate_json(metadata[KEY]) if KEY in metadata else None
         except ValidationError as error:
-            raise ModelError("The model file's reference inputs cannot be read.") from error
+            raise ModelError("The self-test in the model file cannot be read.") from error
 
     def to_metadata(self) -> dict[str, str]:
-        """Return it as text, ready for a model file."""
+        """Return the self-test as text for a model file."""
         return {KEY: json.dumps(self.model_dump())}
 
     def difference(self, engine: Engine) -> float:
-        """Largest difference of a logit that the engine gives."""
+        """Return the largest difference of the engine's logits from the stored ones."""
         stored = np.frombuffer(decompress(b64decode(self.pictures)), np.uint8)
         pictures = stored.reshape(len(self.logits), SIDE, SIDE, 3)
         pixels = _enlarged(pictures, engine.card.preprocessing.size)
-        # One at a time, as photos come: memory stays that of one.
+        # One at a time, as in serving, so that memory does not grow with the number of pictures.
         found: Floats = np.concatenate(
             [engine.run(pixels[i : i + 1])[0] for i in range(len(pixels))]
         )
         return float(np.abs(found - np.array(self.logits)).max())
 
     def check(self, engine: Engine) -> None:
-        """Make sure that an engine gives these logits.
+        """Check that an engine gives the stored logits.
 
         Raises:
-            ModelError: where it does not.
+            ModelError: if it does not.
         """
         try:
             difference = self.difference(engine)
-        except Exception as error:  # damaged pictures, or a network that takes something else
+        except Exception as error:  # damaged pictures, or a network with other inputs
             raise ModelError(
-                f"The {engine.card.precision} model cannot be checked with {engine.name}: {error}"
+                f"The self-test of the {engine.card.precision} model fails with {engine.name}: "
+                f"{error}"
             ) from error
-        if not difference <= self.tolerance:  # nan too
+        if not difference <= self.tolerance:  # also if it is nan
             raise ModelError(
-                f"The {engine.card.precision} model does not compute here what it should with "
-                f"{engine.name}: logits of its reference inputs are off by {difference:.2g} "
-                f"({self.tolerance:g} is allowed). Use another precision or engine."
+                f"The self-test of the {engine.card.precision} model fails with {engine.name}: "
+                f"logits are off by {difference:.2g} ({self.tolerance:g} is allowed). "
+                "Use another precision or engine."
             )
 
 
 def _enlarged(pictures: Pixels, side: int) -> Pixels:
-    """(N, 64, 64, 3) to (N, side, side, 3), by the same rule everywhere: the nearest pixel."""
+    """Enlarge (N, 64, 64, 3) to (N, side, side, 3) by nearest pixel, the same on every machine."""
     nearest = np.arange(side) * SIDE // side
     return np.ascontiguousarray(pictures[:, nearest][:, :, nearest])

@@ -232,5 +232,5 @@ def test_a_format_that_the_browser_cannot_show(open_page: Open) -> None:
     assert box["width"] / box["height"] == pytest.approx(0.5, rel=0.02)
     page.locator("#clear").click()
     choose(page, payload("notes.txt", b"no photo"))
-    expect(page.locator("#sure")).to_contain_text("This file is no image")
+    expect(page.locator("#sure")).to_contain_text("This file is not an image")
     expect(page.locator("figure")).to_be_hidden()

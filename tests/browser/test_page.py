@@ -74,7 +74,11 @@ def test_several_photos_each_with_its_own_outcome(open_page: Open) -> None:
     assert states == ["done", "unsure", "failed", "failed", "failed"]
     expect(page.locator("#label")).to_have_text("Winged Drones")
     shoot(page, "several")
-    for number, words in ((2, "damaged or cut off"), (3, "This file is no image"), (4, "is empty")):
+    for number, words in (
+        (2, "damaged or cut off"),
+        (3, "This file is not an image"),
+        (4, "is empty"),
+    ):
         page.locator("#photos button").nth(number).click()
         expect(page.locator("#sure")).to_contain_text(words)
         expect(page.locator("#details")).to_be_hidden()

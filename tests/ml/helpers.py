@@ -1,4 +1,4 @@
-"""Model files with a fault."""
+"""Faulty model files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ml.predictor import SHIPPED_MODEL
 
 
 def spoil(model: Path) -> None:
-    """Turn a file's network into another one that only the reference inputs tell apart."""
+    """Change a file's network so that only the self-test finds it."""
     other = model.with_suffix(".other")
     data = bytearray(model.read_bytes())
     middle = len(data) // 2  # among the parameters, float32 one after the other

@@ -104,7 +104,7 @@ def test_a_new_model_is_taken_up_without_a_dropped_request(
         (lambda model: model.write_bytes(model.read_bytes()[:-50_000]), "damaged"),
         (lambda model: model.unlink(), "no model file"),
         (take_other_inputs, "takes"),
-        (spoil, "reference inputs are off by"),
+        (spoil, "logits are off by"),
     ],
     ids=["cut off", "gone", "other inputs", "computes something else"],
 )

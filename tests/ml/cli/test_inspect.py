@@ -68,7 +68,7 @@ def test_a_folder_for_people(lopsided: Path) -> None:
         "[red]birds",
         "one 🪁",
         "page.jpg",
-        "This file is no image",
+        "This file is not an image",
         "shorter side from 30",
         "2 PNG",
     ):
@@ -109,5 +109,5 @@ def test_a_model_for_people(card: Card, tmp_path: Path) -> None:
 
 def test_a_damaged_model(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_text("no model")
-    with pytest.raises(ModelError, match="no ONNX model"):
+    with pytest.raises(ModelError, match="not an ONNX model"):
         inspect(tmp_path, False, Console(quiet=True))  # as a run folder

@@ -42,7 +42,7 @@ def test_predict_goes_on_past_bad_files(photo: bytes, tmp_path: Path) -> None:
     assert result.exit_code == 1
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert [row["file"][-5:] for row in rows] == ["a.jpg", "b.jpg", "c.jpg", "g.jpg"]
-    assert "b.jpg: This file is no image" in result.stderr
+    assert "b.jpg: This file is not an image" in result.stderr
     assert "missing.jpg: There is no such file" in result.stderr
     assert "No answer for 2 files" in result.stderr
     assert call("predict", tmp_path / "a.jpg").exit_code == 0

@@ -27,7 +27,7 @@ def test_answers_are_the_predictors_in_order(shipped: Predictor, files: list[Fou
     assert not isinstance(third, str)
     assert first.probabilities == third.probabilities
     assert first.probabilities == shipped.predict(files[0][0]).probabilities
-    assert "no image" in str(second)
+    assert "not an image" in str(second)
     assert fourth == "Nothing matches."
 
 
@@ -54,7 +54,7 @@ def test_json_lines_hold_all_there_is(
     assert ImageInfo(**first["image"]) == expected.photo
     assert first["accepted"] == expected.accepted
     assert second["file"] == str(files[1][0])
-    assert "no image" in second["error"]
+    assert "not an image" in second["error"]
 
 
 def test_a_table_for_people(

@@ -45,7 +45,7 @@ def test_what_is_left_out_is_listed_with_its_reason(messy: Path) -> None:
     folder = scan(messy)
     reasons = {dropped.path.name: dropped.reason for dropped in folder.dropped}
     assert set(reasons) == {"page.jpg", "cut.jpg", "same.png", "smaller.webp", "stray.jpg", "3.jpg"}
-    assert "no image" in reasons["page.jpg"]
+    assert "not an image" in reasons["page.jpg"]
     assert "damaged" in reasons["cut.jpg"]
     assert reasons["same.png"] == "A copy of 1.jpg."
     assert reasons["smaller.webp"] == "A copy of 2.jpg."

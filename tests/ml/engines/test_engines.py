@@ -1,4 +1,4 @@
-"""All engines give the same answers to the same photos."""
+"""All engines give the same results for the same photos."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 
 from ml.engines.loader import open_engine
 from ml.errors import ModelError
-from ml.export.onnx import add_reference, drawn_inputs, stamp
+from ml.export.onnx import add_self_test, drawn_inputs, stamp
 from ml.models.engine import Engine, Pixels
 from ml.predictor import SHIPPED_MODEL
 
@@ -19,11 +19,11 @@ ENGINES = ("onnxruntime", "openvino", "torch")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped model, with reference inputs."""
+    """The shipped model with a new self-test."""
     folder = tmp_path_factory.mktemp("model")
     for suffix in (".onnx", ".safetensors"):
         shutil.copy(SHIPPED_MODEL.with_suffix(suffix), folder)
-    add_reference(folder / "model.onnx")
+    add_self_test(folder / "model.onnx")
     return folder / "model.onnx"
 
 

@@ -1,4 +1,4 @@
-"""Which file and which engine are taken. An int8 file is one here by its card: it is quick."""
+"""Which file and which engine are opened. Here the card alone makes a file int8: that is quick."""
 
 import logging
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from ml.engines.loader import int8_beside, open_best, open_engine
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import ModelError
-from ml.export.onnx import add_reference, stamp
+from ml.export.onnx import add_self_test, stamp
 from ml.models.card import Card, Quantised
 from ml.models.onnx_file import read_metadata
 from ml.predictor import SHIPPED_MODEL, Predictor
@@ -35,10 +35,10 @@ def restamp(model: Path, **fields: object) -> None:
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with reference inputs."""
+    """A model with a self-test."""
     model = tmp_path_factory.mktemp("checked") / "model.onnx"
     shutil.copy(SHIPPED_MODEL, model)
-    add_reference(model)
+    add_self_test(model)
     return model
 
 
@@ -58,7 +58,7 @@ def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def test_the_file_beside_it() -> None:
+def test_the_int8_file_lies_beside_the_model() -> None:
     assert int8_beside(Path("a/model.onnx")) == Path("a/model.int8.onnx")
 
 
@@ -69,7 +69,7 @@ def test_precision(pair: Path, precision: str, chosen: str) -> None:
     assert open_best(pair, precision=precision).engine.card.precision == chosen  # type: ignore[arg-type]
 
 
-def test_a_predictor_takes_the_very_file_or_what_serves_best(pair: Path) -> None:
+def test_a_predictor_opens_the_named_file_and_open_the_best_one(pair: Path) -> None:
     assert Predictor(pair).card.precision == "float32"
     assert Predictor(int8_beside(pair)).card.precision == "int8"
     assert Predictor.open(pair).card.precision == "int8"
@@ -94,13 +94,13 @@ def test_no_int8_file(pair: Path, warned: pytest.LogCaptureFixture) -> None:
     ("fields", "reason"),
     [
         ({"version": "0.0.0+other"}, "another model"),
-        ({"temperature": 3.0}, "before calibrating"),
-        ({"quantised": MEASURED.model_copy(update={"accuracy": 0.93})}, "costs 2.0%"),
+        ({"temperature": 3.0}, "before calibration"),
+        ({"quantised": MEASURED.model_copy(update={"accuracy": 0.93})}, "loses 2.0%"),
         ({"quantised": MEASURED.model_copy(update={"calibration_error": 0.05})}, "adds 2.0%"),
-        ({"quantised": None}, "no int8"),
+        ({"quantised": None}, "not an int8"),
     ],
 )
-def test_int8_that_auto_leaves(
+def test_int8_that_auto_does_not_choose(
     pair: Path, warned: pytest.LogCaptureFixture, fields: dict[str, object], reason: str
 ) -> None:
     restamp(int8_beside(pair), **fields)
@@ -108,18 +108,18 @@ def test_int8_that_auto_leaves(
     assert reason in warned.text
 
 
-def test_int8_of_another_model_is_no_stand_in(pair: Path) -> None:
+def test_int8_of_another_model_is_refused(pair: Path) -> None:
     stamp(pair, Card.from_metadata(read_metadata(pair)).model_copy(update={"version": "2.0"}))
     with pytest.raises(ModelError, match="another model"):
         open_best(pair, precision="int8")
 
 
-def test_int8_that_computes_something_else(pair: Path, warned: pytest.LogCaptureFixture) -> None:
+def test_int8_that_fails_its_self_test(pair: Path, warned: pytest.LogCaptureFixture) -> None:
     spoil(int8_beside(pair))
-    OnnxEngine(int8_beside(pair))  # it loads all the same
+    OnnxEngine(int8_beside(pair))  # it loads nevertheless
     assert open_best(pair).engine.card.precision == "float32"
-    assert "model.int8.onnx is not used" in warned.text
-    assert "reference inputs are off by" in warned.text
+    assert "using model.onnx instead of model.int8.onnx" in warned.text
+    assert "logits are off by" in warned.text
     with pytest.raises(ModelError, match="off by"):
         open_best(pair, precision="int8")
 
@@ -130,7 +130,7 @@ def test_int8_that_is_damaged(pair: Path, warned: pytest.LogCaptureFixture) -> N
     assert "damaged" in warned.text
 
 
-def test_a_model_that_computes_something_else(pair: Path) -> None:
+def test_a_model_that_fails_its_self_test(pair: Path) -> None:
     spoil(pair)
     with pytest.raises(ModelError, match="off by"):
         Predictor(pair)
@@ -147,20 +147,22 @@ def test_a_file_with_one_other_byte(pair: Path) -> None:
 
 def test_a_model_with_other_inputs(tmp_path: Path) -> None:
     take_other_inputs(tmp_path / "model.onnx")
-    with pytest.raises(ModelError, match="takes"):
+    with pytest.raises(ModelError, match="has the inputs"):
         Predictor(tmp_path / "model.onnx")
 
 
-def test_an_older_file_without_reference(tmp_path: Path, warned: pytest.LogCaptureFixture) -> None:
+def test_an_older_file_without_a_self_test(
+    tmp_path: Path, warned: pytest.LogCaptureFixture
+) -> None:
     shutil.copy(SHIPPED_MODEL, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     onnx.helper.set_model_props(model, card_of(SHIPPED_MODEL).to_metadata())
     onnx.save(model, tmp_path / "model.onnx")
     assert open_engine(tmp_path / "model.onnx").card == card_of(SHIPPED_MODEL)
-    assert "no reference inputs" in warned.text
+    assert "has no self-test" in warned.text
 
 
-def test_torch_passes_int8_over(pair: Path) -> None:
+def test_torch_opens_the_float32_file(pair: Path) -> None:
     shutil.copy(SHIPPED_MODEL.with_suffix(".safetensors"), pair.with_suffix(".safetensors"))
     opened = open_best(pair, engine="torch").engine
     assert (opened.name, opened.card.precision) == ("torch", "float32")

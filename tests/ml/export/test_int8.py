@@ -16,7 +16,7 @@ from ml.models.card import Split
 from ml.models.checkpoint import load, parameters_of, save
 from ml.models.engine import Engine
 from ml.models.onnx_file import read_metadata
-from ml.models.self_test import Reference
+from ml.models.self_test import SelfTest
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 pytestmark = pytest.mark.slow
@@ -96,10 +96,10 @@ def test_the_shipped_one_belongs_to_the_shipped_float32() -> None:
     assert Predictor.open().card.precision == "int8"
 
 
-def test_reference_inputs_tell_int8_from_float32(model: Path, float32: Engine) -> None:
-    reference = Reference.from_metadata(read_metadata(int8_beside(model)))
-    assert reference is not None
-    assert reference.difference(float32) > 0.02  # more than the tolerance of float32
+def test_the_self_test_tells_int8_from_float32(model: Path, float32: Engine) -> None:
+    self_test = SelfTest.from_metadata(read_metadata(int8_beside(model)))
+    assert self_test is not None
+    assert self_test.difference(float32) > 0.02  # more than the tolerance of float32
 
 
 def test_the_pair_is_opened(model: Path) -> None:
@@ -119,6 +119,6 @@ def test_no_photos_to_measure_on(model: Path, drawn: Path, tmp_path: Path) -> No
     card = card.model_copy(update={"split": Split(test=0, validation=0)})
     save(tmp_path / "model.safetensors", parameters_of(network), card)
     shutil.copy(model, tmp_path / "model.onnx")
-    with pytest.raises(DataError, match="to measure on"):
+    with pytest.raises(DataError, match="validation or test photos"):
         export_int8(tmp_path / "model.safetensors", tmp_path / "out" / "model.onnx", drawn)
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ import pytest
 
 import ml.images.resize
 from ml.images.preprocessing import Preprocessing, boxes
-from ml.images.resize import by_pillow, resize
+from ml.images.resize import resize, resize_with_pillow
 
 SIZES = [(640, 480), (480, 640), (105, 200), (224, 224), (1, 1), (1, 900), (3000, 2), (1023, 777)]
 
@@ -17,7 +17,7 @@ def test_it_is_pillows_to_within_one(size: tuple[int, int], kind: str) -> None:
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixels = noise if kind == "noise" else np.where(noise > 127, 255, 0).astype(np.uint8)
     for box in boxes(width, height, Preprocessing(grid=3)):
-        difference = resize(pixels, box, 224).astype(int) - by_pillow(pixels, box, 224)
+        difference = resize(pixels, box, 224).astype(int) - resize_with_pillow(pixels, box, 224)
         assert np.abs(difference).max() <= 1
         assert abs(difference.mean()) < 0.2  # neither brighter nor darker
 
@@ -31,4 +31,4 @@ def test_where_there_is_no_wheel_pillow_does_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ml.images.resize, "simd", None)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     box = (50.0, 0.0, 350.0, 300.0)
-    assert (resize(pixels, box, 224) == by_pillow(pixels, box, 224)).all()
+    assert (resize(pixels, box, 224) == resize_with_pillow(pixels, box, 224)).all()

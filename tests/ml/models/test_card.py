@@ -43,7 +43,7 @@ def test_files_and_json_call_the_grid_views(card: Card) -> None:
     ],
 )
 def test_an_invalid_card_is_refused(card: Card, change: dict[str, str]) -> None:
-    with pytest.raises(ModelError, match="no readable Skyspotter card"):
+    with pytest.raises(ModelError, match="has no readable Skyspotter card"):
         Card.from_metadata(card.to_metadata() | change)
 
 

@@ -37,7 +37,7 @@ def test_no_metadata(tmp_path: Path) -> None:
 def test_a_file_that_was_cut_off(tmp_path: Path, share: float) -> None:
     data = SHIPPED_MODEL.read_bytes()
     (tmp_path / "m.onnx").write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(ModelError, match=r"m\.onnx is no ONNX model, or is damaged"):
+    with pytest.raises(ModelError, match=r"m\.onnx is not an ONNX model, or is damaged"):
         read_metadata(tmp_path / "m.onnx")
 
 

@@ -4,11 +4,11 @@ import pytest
 from ml.errors import ModelError
 from ml.models.card import Card
 from ml.models.engine import Floats, Pixels
-from ml.models.self_test import KEY, SIDE, Reference
+from ml.models.self_test import KEY, SIDE, SelfTest
 
 
 class Means:
-    """An engine whose logits are the mean colours, and those of another computer."""
+    """An engine whose logits are the mean colours plus an error."""
 
     name = "means"
 
@@ -27,11 +27,11 @@ def pictures() -> Pixels:
 
 
 @pytest.mark.parametrize("size", [32, 64, 224, 300])
-def test_it_comes_back_as_it_was(card: Card, pictures: Pixels, size: int) -> None:
+def test_it_is_read_as_it_was_written(card: Card, pictures: Pixels, size: int) -> None:
     preprocessing = card.preprocessing.model_copy(update={"size": size})
     engine = Means(card.model_copy(update={"preprocessing": preprocessing}))
-    stored = Reference.of(engine, pictures, tolerance=0.01).to_metadata()
-    again = Reference.from_metadata(stored)
+    stored = SelfTest.of(engine, pictures, tolerance=0.01).to_metadata()
+    again = SelfTest.from_metadata(stored)
     assert again is not None
     assert again.difference(engine) < 1e-6
     again.check(engine)
@@ -47,22 +47,22 @@ def test_pixels_are_repeated(card: Card, pictures: Pixels) -> None:
 
     size = 4 * SIDE
     preprocessing = card.preprocessing.model_copy(update={"size": size})
-    Reference.of(Eye(card.model_copy(update={"preprocessing": preprocessing})), pictures, 1.0)
+    SelfTest.of(Eye(card.model_copy(update={"preprocessing": preprocessing})), pictures, 1.0)
     np.testing.assert_array_equal(seen[0], pictures.repeat(4, axis=1).repeat(4, axis=2))
 
 
 @pytest.mark.parametrize("off", [0.1, -0.1, float("nan"), float("inf")])
-def test_another_answer_is_refused(card: Card, pictures: Pixels, off: float) -> None:
-    reference = Reference.of(Means(card), pictures, tolerance=0.05)
-    with pytest.raises(ModelError, match=r"float32 model .* with means.*\(0\.05 is allowed"):
-        reference.check(Means(card, off))
+def test_other_logits_are_refused(card: Card, pictures: Pixels, off: float) -> None:
+    self_test = SelfTest.of(Means(card), pictures, tolerance=0.05)
+    with pytest.raises(ModelError, match=r"float32 model fails with means.*\(0\.05 is allowed"):
+        self_test.check(Means(card, off))
 
 
-def test_rounding_is_not(card: Card, pictures: Pixels) -> None:
-    Reference.of(Means(card), pictures, tolerance=0.05).check(Means(card, 0.04))
+def test_rounding_is_allowed(card: Card, pictures: Pixels) -> None:
+    SelfTest.of(Means(card), pictures, tolerance=0.05).check(Means(card, 0.04))
 
 
-def test_files_without_one_and_with_a_broken_one() -> None:
-    assert Reference.from_metadata({"version": "1"}) is None
-    with pytest.raises(ModelError, match="reference"):
-        Reference.from_metadata({KEY: "{"})
+def test_files_without_a_self_test_and_with_a_damaged_one() -> None:
+    assert SelfTest.from_metadata({"version": "1"}) is None
+    with pytest.raises(ModelError, match="self-test in the model file"):
+        SelfTest.from_metadata({KEY: "{"})

@@ -34,7 +34,7 @@ def test_answers_are_the_predictors(drawn: Path, shipped: Predictor, tmp_path: P
     assert len(rows) == 41  # with index.csv
     for row in rows:
         if row["path"].endswith(".csv"):
-            assert "no image" in row["error"]
+            assert "not an image" in row["error"]
             assert row["label"] is row["confidence"] is row["accepted"] is None
             continue
         expected = shipped.predict(row["path"])
@@ -250,4 +250,4 @@ def test_ten_thousand_photos_killed_half_way_are_scored_once_each(
     assert [Path(row["path"]).name for row in rows] == [f"{n:05}.jpg" for n in range(10_000)]
     wrong = [row for row in rows if row["label"] != colour(Path(row["path"]))]
     assert [os.path.basename(row["path"]) for row in wrong] == ["07777.jpg"]
-    assert "no image" in wrong[0]["error"]
+    assert "not an image" in wrong[0]["error"]
