@@ -1,6 +1,6 @@
-"""Hostile and odd files, made on the fly, each with what must come of it.
+"""Hostile and unusual files, generated on the fly, each with its expected outcome.
 
-A service may answer or refuse with the right kind of error; it may never fail, hang or grow.
+The service may answer or refuse with the right kind of error. It must not crash, hang or leak.
 """
 
 import struct
@@ -19,9 +19,9 @@ FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 
 @dataclass(frozen=True)
 class Case:
-    """A file and its outcome: a kind of error, or None where it is a photo.
+    """A file and its expected outcome: an error, or None if the file is a valid photo.
 
-    `or_photo`: it may be read as well, for what is missing or damaged does not show.
+    With `or_photo` it may also be decoded, because the damage may not show.
     """
 
     name: str
@@ -30,14 +30,14 @@ class Case:
     or_photo: bool = False
 
     def allows(self, outcome: type[ImageError] | None) -> bool:
-        """Whether a file may end like this."""
+        """Whether this outcome is allowed."""
         if outcome is None:
             return self.or_photo or self.expected is None
         return self.expected is not None and issubclass(outcome, self.expected)
 
 
 def pattern(width: int = 48, height: int = 40) -> Image.Image:
-    """Colours, edges and noise: whatever a decoder does otherwise shows."""
+    """Colours, edges and noise: differences between decoders show."""
     noise = np.random.default_rng(width * height).integers(0, 60, (height, width, 3))
     noise[: height // 2, : width // 3] += (150, 0, 60)
     noise[height // 3 :, width // 2 :] += (0, 190, 20)
@@ -45,7 +45,7 @@ def pattern(width: int = 48, height: int = 40) -> Image.Image:
 
 
 def samples() -> dict[str, bytes]:
-    """A small sound file of every format, in several kinds."""
+    """Small valid files of every format, in several variants."""
     image = pattern()
     files = {format: encoded(image, format) for format in FORMATS}
     return files | {
@@ -73,12 +73,12 @@ def samples() -> dict[str, bytes]:
 
 
 def corpus() -> Iterator[Case]:
-    """All cases, about a thousand, a few kilobytes each."""
-    for make in (_sound, _oriented, _shapes, _not_images, _bombs, _metadata, _broken, _cut):
+    """All cases: over two thousand files, most of a few kilobytes."""
+    for make in (_valid, _oriented, _shapes, _not_images, _bombs, _metadata, _broken, _cut):
         yield from make()
 
 
-def _sound() -> Iterator[Case]:
+def _valid() -> Iterator[Case]:
     for name, data in samples().items():
         yield Case(name, data, None)
         yield Case(f"{name}, then rubbish", data + bytes(range(256)) * 8, None)
@@ -96,7 +96,7 @@ def _oriented() -> Iterator[Case]:
 def _shapes() -> Iterator[Case]:
     for width, height in ((1, 1), (2, 20000), (20000, 2), (3, 1)):
         for format in FORMATS:
-            # 16383 is the most that WebP can have.
+            # WebP allows at most 16383 pixels a side.
             size = (min(width, 16383), min(height, 16383)) if format == "WebP" else (width, height)
             name = f"{format}, {size[0]}x{size[1]}"
             yield Case(name, encoded(Image.new("RGB", size, "red"), format), None)
@@ -231,7 +231,7 @@ def _broken() -> Iterator[Case]:
 def _cut() -> Iterator[Case]:
     for name, data in samples().items():
         for percent in range(1, 100):
-            # Of several frames the first may be whole; some end with what nobody needs.
+            # The first of several frames may be whole. Some files end with bytes that are not needed.
             or_photo = "animated" in name or "pages" in name or percent == 99
             part = data[: len(data) * percent // 100]
             yield Case(f"{name}, cut off at {percent} %", part, ImageError, or_photo)
@@ -249,7 +249,7 @@ def gray16() -> Image.Image:
 
 
 def directories(entries: list[int], order: str = "<", big: bool = False) -> bytes:
-    """A TIFF of nothing but directories, each with so many empty entries."""
+    """A TIFF of directories only; `entries` has the number of empty entries of each."""
     count, link, size = ("Q", "Q", 20) if big else ("H", "I", 12)
     at = 16 if big else 8
     data = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if big else 42)
@@ -262,7 +262,7 @@ def directories(entries: list[int], order: str = "<", big: bool = False) -> byte
 
 
 def shared_directories(pages: int = 100, entries: int = 60_000) -> bytes:
-    """A sound TIFF, then pages that begin twelve bytes apart in one and the same long list."""
+    """A valid TIFF, then pages that start twelve bytes apart in one shared list of entries."""
     tiff = encoded(Image.new("L", (8, 8)), "TIFF")
     (first,) = struct.unpack("<I", tiff[4:8])
     (own,) = struct.unpack("<H", tiff[first : first + 2])
@@ -288,14 +288,14 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, content: bytes, interlaced: bool = False) -> bytes:
-    """An RGB PNG that claims any size."""
+    """An RGB PNG whose header claims this size."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
     parts = chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def interlaced_png() -> bytes:
-    """By Adam's seven passes, which Pillow reads and does not write."""
+    """A PNG in the seven passes of Adam7, which Pillow reads but does not write."""
     pixels = np.asarray(pattern())
     rows = b""
     for x, y, across, down in (
@@ -307,13 +307,13 @@ def interlaced_png() -> bytes:
 
 
 def png_with(kind: bytes, data: bytes, times: int = 1) -> bytes:
-    """A sound PNG with a chunk of any kind in it."""
+    """A valid PNG with extra chunks of a given kind."""
     whole = encoded(pattern(), "PNG")
     return whole[:33] + chunk(kind, data) * times + whole[33:]
 
 
 def jpeg_with(marker: int, data: bytes, times: int = 1) -> bytes:
-    """A sound JPEG with a segment of any kind in it."""
+    """A valid JPEG with extra segments of a given kind."""
     whole = encoded(pattern(), "JPEG")
     segment = bytes((0xFF, marker)) + struct.pack(">H", len(data) + 2) + data
     return whole[:2] + segment * times + whole[2:]

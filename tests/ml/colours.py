@@ -1,4 +1,4 @@
-"""A network of three classes that needs no learning: which of red, green and blue is strongest."""
+"""A network of three classes without training: the strongest of red, green and blue."""
 
 from pathlib import Path
 

@@ -16,7 +16,7 @@ from tests.helpers import encoded, picture
 
 
 class Echo:
-    """An engine whose logits are the mean colours of each view: answers one can foresee."""
+    """An engine whose logits are the mean colours of each view, so that results are predictable."""
 
     name = "echo"
 
@@ -43,7 +43,7 @@ def test_views_are_averaged() -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "WebP"])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_large_photo_is_reduced_and_the_answer_stays(
+def test_a_large_photo_is_reduced_and_the_prediction_stays(
     shipped: Predictor, seed: int, format: str
 ) -> None:
     large = picture(CLASSES[seed], seed).resize((1603, 1203), Image.Resampling.LANCZOS)
@@ -115,13 +115,13 @@ def test_the_same_input_gives_the_same_answer(shipped: Predictor, photo: bytes) 
     assert len(answers) == 1
 
 
-def test_what_is_no_photo(shipped: Predictor) -> None:
+def test_a_file_that_is_not_a_photo(shipped: Predictor) -> None:
     with pytest.raises(UnsupportedFormat):
         shipped.predict(b"text")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a model"])
-def test_what_is_no_model(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_model(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "model.onnx"
     if content is not None:
         path.write_bytes(content)

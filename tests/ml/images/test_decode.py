@@ -59,7 +59,7 @@ def test_exif_orientation_is_applied(format: str, orientation: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_damaged_exif_does_not_cost_the_photo() -> None:
+def test_a_photo_with_damaged_exif_is_decoded() -> None:
     data = encoded(flag(), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff broken")
     assert decode(data).image.size == (60, 40)
 
@@ -147,17 +147,17 @@ def test_first_frame_of_an_animation(format: str) -> None:
         b"\x00",
     ],
 )
-def test_what_is_no_accepted_image(data: bytes) -> None:
+def test_files_of_other_formats_are_refused(data: bytes) -> None:
     with pytest.raises(UnsupportedFormat, match="Send one of JPEG, PNG"):
         decode(data)
 
 
-def test_a_phones_heic_is_named() -> None:
+def test_the_error_names_heic() -> None:
     with pytest.raises(UnsupportedFormat, match="HEIC"):
         decode(b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic")
 
 
-def test_nothing() -> None:
+def test_an_empty_file() -> None:
     with pytest.raises(EmptyImage):
         decode(b"")
 
@@ -198,7 +198,7 @@ def test_pages_of_a_tiff_are_counted(pages: int) -> None:
     assert decode(data).info.frames == pages
 
 
-def test_short_memory_is_no_fault_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_not_an_image_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise MemoryError
 

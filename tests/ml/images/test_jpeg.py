@@ -101,7 +101,7 @@ def test_cut_off_at_every_percent(progressive: bool, subsampling: str) -> None:
             decode(data[: len(data) * percent // 100], needed_side=32)
 
 
-def test_what_libjpeg_warns_of_is_for_pillow_to_judge() -> None:
+def test_pillow_decodes_files_that_libjpeg_warns_about() -> None:
     sound = encoded(pattern(64, 48), "JPEG")
     odd = sound[:-2] + bytes(5) + sound[-2:]  # zeros between the last scan and the end
     assert fast(sound)

@@ -19,7 +19,7 @@ from tests.corpus import directories, jpeg_with, png_with, samples, shared_direc
 from tests.helpers import encoded, picture
 
 
-def test_a_jpeg_drawn_over_and_over() -> None:
+def test_a_jpeg_with_too_many_scans() -> None:
     data = encoded(picture(), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     assert decode(data).info.format == "JPEG"
@@ -35,14 +35,14 @@ def test_a_large_jpeg_may_have_fewer_scans() -> None:
 
 
 @pytest.mark.parametrize("marker", [0xE1, 0xFE, 0xF0])
-def test_a_jpeg_of_segments(marker: int) -> None:
+def test_a_jpeg_with_too_many_segments(marker: int) -> None:
     content = b"Exif\x00\x00" if marker == 0xE1 else b""
     with pytest.raises(UnreadableImage, match="too many segments"):
         decode(jpeg_with(marker, content, times=MAX_SEGMENTS))
 
 
 @pytest.mark.parametrize("byte", [0x00, 0x20, 0xFF])
-def test_a_jpeg_that_begins_with_rubbish(byte: int) -> None:
+def test_a_jpeg_with_garbage_before_its_segments(byte: int) -> None:
     data = samples()["JPEG"]
     few, many = (data[:2] + bytes([byte]) * times + data[2:] for times in (20, MAX_SEGMENTS))
     check_structure(few, "JPEG")
@@ -50,7 +50,7 @@ def test_a_jpeg_that_begins_with_rubbish(byte: int) -> None:
         check_structure(many, "JPEG")
 
 
-def test_a_png_of_chunks() -> None:
+def test_a_png_with_too_many_chunks() -> None:
     assert decode(png_with(b"tEXt", b"a\x00b", times=1000)).info.format == "PNG"
     with pytest.raises(UnreadableImage, match="too many chunks"):
         decode(png_with(b"tEXt", b"a\x00b", times=MAX_CHUNKS))

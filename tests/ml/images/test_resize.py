@@ -27,7 +27,7 @@ def test_vector_instructions_are_used() -> None:
     assert vars(ml.images.resize)["simd"] is not None
 
 
-def test_where_there_is_no_wheel_pillow_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillow_resizes_if_the_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ml.images.resize, "simd", None)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     box = (50.0, 0.0, 350.0, 300.0)

@@ -90,7 +90,7 @@ def test_without_internet_imagenet_is_a_clear_sentence(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 99, None])
-def test_what_is_no_parameter_file(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_safetensors(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "file.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -129,7 +129,7 @@ def test_a_state_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 99])
-def test_a_damaged_state_is_a_clear_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_state_is_a_clear_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(ModelError, match="damaged"):
         load_state(tmp_path / "state.pt")

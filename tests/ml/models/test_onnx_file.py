@@ -51,13 +51,13 @@ def test_a_file_that_was_cut_off(tmp_path: Path, share: float) -> None:
         b"\x89PNG\r\n\x1a\n",
     ],
 )
-def test_what_is_no_model(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_model(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=r"m\.onnx"):
         Card.from_metadata(read_metadata(tmp_path / "m.onnx"))
 
 
-def test_what_was_read_runs_whatever_becomes_of_the_file(tmp_path: Path) -> None:
+def test_the_bytes_that_were_read_run_even_if_the_file_changes(tmp_path: Path) -> None:
     model = Path(shutil.copy(SHIPPED_MODEL, tmp_path))
     file = ModelFile.read(model)
     model.write_bytes(b"")
