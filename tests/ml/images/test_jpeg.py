@@ -11,6 +11,7 @@ from ml.errors import UnreadableImage
 from ml.images.decode import decode
 from ml.images.jpeg import decode_jpeg
 from tests.helpers import encoded, picture
+from tests.image_files import pattern
 
 # 16 x 16 pixels, by `cjpeg -arithmetic`: nothing that the tests run on writes this kind.
 ARITHMETIC = b64decode(
@@ -19,14 +20,6 @@ ARITHMETIC = b64decode(
     "FBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBT/yQARCAAQABADASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIR"
     "AxEAPwD/AMg2oRStTu/+qxCyEZ1Uyb8NPkpH6t6ZiYzxzj3xeWJAJ5dPVW8pLwxJ4a3RjZRc8HSxf0T/2Q=="
 )
-
-
-def pattern(width: int, height: int) -> Image.Image:
-    """Colours, edges and noise: whatever a decoder does otherwise shows."""
-    noise = np.random.default_rng(width * height).integers(0, 60, (height, width, 3))
-    noise[: height // 2, : width // 3] += (150, 0, 60)
-    noise[height // 3 :, width // 2 :] += (0, 190, 20)
-    return Image.fromarray(noise.astype(np.uint8))
 
 
 def zoo() -> Iterator[tuple[str, bytes]]:

@@ -15,8 +15,9 @@ from ml.images.limits import (
     check_structure,
     count_pages,
 )
-from tests.corpus import directories, jpeg_with, png_with, samples, shared_directories
+from tests.corpus import samples
 from tests.helpers import encoded, picture
+from tests.image_files import directories, jpeg_with, png_with, shared_directories
 
 
 def test_a_jpeg_with_too_many_scans() -> None:
