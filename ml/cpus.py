@@ -11,8 +11,8 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# The CPU quota of the container, such as "150000 100000": microseconds of CPU time per period of so
-# many microseconds. "max" or -1 means no limit.
+# The CPU quota of the container, such as "150000 100000": CPU time and period in microseconds.
+# "max" or -1 means no limit.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2
 _QUOTA_V1 = tuple(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{of}_us") for of in ("quota", "period"))
 _AHEAD = 4  # items per thread that are being processed or wait to be returned

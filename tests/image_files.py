@@ -47,7 +47,7 @@ def shared_directories(pages: int = 100, entries: int = 60_000) -> bytes:
     (first,) = struct.unpack("<I", tiff[4:8])
     (own,) = struct.unpack("<H", tiff[first : first + 2])
     own_entries, after = tiff[first + 2 :][: 12 * own], first + 2 + 12 * own
-    start = (len(tiff) + 0xFFFF) & ~1  # beyond 16 bits: where a link is read as an entry, it is odd
+    start = (len(tiff) + 0xFFFF) & ~1  # beyond 16 bits: a link read as an entry is odd
     # The last two bytes of each entry are the count of the directory that begins there.
     filler = struct.pack("<HHII", 50_000, 99, 1, entries << 16)
     listed = bytearray(filler * (entries + pages + 1))
