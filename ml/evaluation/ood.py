@@ -15,7 +15,7 @@ from ml.models.probability import probabilities
 def refusal(card: Card, known: Floats, others: Floats) -> dict[str, Any]:
     """Count the refused, and the area under the ROC curve of scores that cost nothing.
 
-    What costs more to compare with is in `ml/evaluation/feature_distances.py`.
+    What costs more to compare with is in `benchmarks/ood_distances.py`.
 
     The energy is that of Liu et al. 2020, https://arxiv.org/abs/2010.03759, with its sign
     turned; the area is 1 where all known photos score above all others.

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.ood_distances import areas, distances, features
 from ml.data.image_folder import ImageFolder, scan
 from ml.data.sample import Sample
 from ml.data.split import split_folder
 from ml.data.synthetic_ood import synthesize_ood
-from ml.evaluation.feature_distances import areas, distances, features
 from ml.model import Net, PlainNet
 from ml.models.card import Card, Split
 from ml.models.checkpoint import SHIPPED_PARAMETERS, load, save

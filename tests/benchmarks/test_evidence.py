@@ -1,5 +1,3 @@
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,13 +5,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from ml.cli.main import cli
+from benchmarks.evidence import STEPS, curve_areas, grad_cam, judge
 from ml.data.image_folder import scan
 from ml.data.sample import Sample
 from ml.errors import DataError, ModelError
-from ml.evaluation.evidence_metrics import STEPS, curve_areas, grad_cam, judge
 from ml.images.preprocessing import PADDING, Preprocessing
 from ml.model import Net, PlainNet, normalise
 from ml.models.card import Card
@@ -155,26 +151,3 @@ def test_photos_without_boxes_are_refused(shipped: Predictor, drawn: Path) -> No
 def test_parameters_that_are_not_there(photo: Pixels, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no file"):
         judge(Predictor(engine=Corner()), tmp_path / "x", [sample_of(photo, tmp_path, **BOX)])
-
-
-def test_the_command_tells_and_writes_what_was_measured(drawn: Path, tmp_path: Path) -> None:
-    few = tmp_path / "few"
-    for folder in drawn.iterdir():
-        if folder.is_dir():
-            (few / folder.name).mkdir(parents=True)
-            first = min(folder.iterdir())
-            shutil.copy(first, few / folder.name / first.name)
-    shutil.copy(drawn / "index.csv", few)
-    written = tmp_path / "scores.json"
-    options = ["--split", "all", "--evidence", "--json", str(written)]
-    result = CliRunner().invoke(cli, ["evaluate", str(SHIPPED_MODEL), str(few), *options])
-    assert result.exit_code == 0, result.output
-    scores = json.loads(written.read_text())["evidence"]
-    assert scores["photos"] == 4
-    assert 0 < scores["box"] < 1
-    assert set(scores["maps"]) == {"evidence", "Grad-CAM", "centre"}
-    for figures in scores["maps"].values():
-        assert set(figures) == {"pointing", "deletion", "insertion"}
-        for of in figures.values():
-            assert 0 <= of["mean"] <= 1
-            assert f"{of['mean']:.3f}" in result.output
