@@ -143,7 +143,7 @@ def evaluate(
     """
     from ml.data.image_folder import scan, scan_ood
     from ml.data.recorded_split import split_as_trained
-    from ml.evaluation.evaluate import evaluate, show
+    from ml.evaluation.evaluate import evaluate, show_metrics
 
     predictor = Predictor(model)
     if views is not None:
@@ -151,7 +151,7 @@ def evaluate(
     folder = split_as_trained(scan(data), model.parent, predictor.card.split, errors)
     ood = scan_ood(others) if others is not None else []
     scores = evaluate(predictor, folder.of(split), by, ood)
-    show(scores, console)
+    show_metrics(scores, console)
     if json_file is not None:
         json_file.write_text(json.dumps(scores, indent=2), encoding="utf-8")
 
