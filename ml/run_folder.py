@@ -1,4 +1,4 @@
-"""What a run folder's text files say; whatever is not there reads as nothing."""
+"""Read the text files of a run folder. A missing file reads as empty."""
 
 import csv
 from collections import defaultdict
@@ -16,35 +16,32 @@ from ml.files import read_json
 Floats = npt.NDArray[np.float64]
 History = dict[str, list[float]]
 
-LABEL_AUDIT = "doubts.csv"
-"""The file of the answers to training photos, by models that learnt from others of them."""
+LABEL_AUDIT, OLD_LABEL_AUDIT = "label_audit.csv", "doubts.csv"
+"""Out-of-fold predictions for training photos (`ml/runs/label_audit.py`): now, in older runs."""
 
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """The rows of `predictions.csv`: what the served model says to photos it never trained on.
-
-    Those of `doubts.csv` are of models that only judged (`ml/runs/label_audit.py`).
-    """
+    """The rows of `predictions.csv` or `label_audit.csv`, which have the same columns."""
 
     classes: tuple[str, ...]
     split: tuple[str, ...]
     file: tuple[str, ...]
     truth: tuple[str, ...]
-    answer: tuple[str, ...]
+    predicted: tuple[str, ...]
     confidence: Floats  # (N,)
     accepted: npt.NDArray[np.bool_]  # (N,)
     loss: Floats  # (N,)
 
     @property
     def truth_probability(self) -> Floats:
-        """What the true class is given, (N,)."""
+        """The probability of the true class, (N,)."""
         return np.exp(-self.loss)
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
-        """Which answers are right, (N,)."""
-        return np.array([a == t for a, t in zip(self.answer, self.truth, strict=True)], dtype=bool)
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether the predicted class is the true class, (N,)."""
+        return np.array([p == t for p, t in zip(self.predicted, self.truth, strict=True)], bool)
 
     def of(self, split: str) -> "PredictionTable":
         """Return the rows of one split."""
@@ -58,7 +55,7 @@ class PredictionTable:
             pick(self.split),
             pick(self.file),
             pick(self.truth),
-            pick(self.answer),
+            pick(self.predicted),
             self.confidence[rows],
             self.accepted[rows],
             self.loss[rows],
@@ -67,25 +64,25 @@ class PredictionTable:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What the text files of a run folder say."""
+    """The contents of a run folder's text files."""
 
     config: dict[str, Any]
     data: dict[str, Any]
     metrics: dict[str, Any]
     history: History
-    answers: PredictionTable | None
-    doubts: PredictionTable | None  # to training photos; none in an older run's folder
-    root: Path  # where the photos are, or were
+    predictions: PredictionTable | None
+    label_audit: PredictionTable | None  # for training photos
+    photos: Path  # the image folder, which may have been deleted since
 
     @property
-    def judged(self) -> str:
-        """The split that the run is judged by: test, or where there is none, validation."""
-        held_out = self.data["counts"]
-        return "test" if "test" in held_out or "validation" not in held_out else "validation"
+    def reported_split(self) -> str:
+        """The split whose metrics are reported: test, or validation if there is no test split."""
+        splits = self.data["counts"]
+        return "test" if "test" in splits or "validation" not in splits else "validation"
 
     @property
     def classes(self) -> list[str]:
-        """Their names, in the model's order."""
+        """The class names in the model's order."""
         return list(self.data["classes"])
 
 
@@ -93,34 +90,36 @@ def read_run(run: Path) -> RunFolder:
     """Read a run folder.
 
     Raises:
-        DataError: where the folder is none of a training run.
+        DataError: if it is not the folder of a training run.
     """
     config, data = read_json(run / "config.json"), read_json(run / "data.json")
     if "data" not in config or "counts" not in data:
-        raise DataError(f"{run} is no run folder: config.json and data.json must be in it.")
+        raise DataError(f"{run} is not a run folder: config.json or data.json is missing.")
+    classes = tuple(data["classes"])
+    audit = run / LABEL_AUDIT
     return RunFolder(
         config,
         data,
         read_json(run / "metrics.json"),
         read_history(run / "history.csv"),
-        read_answers(run / "predictions.csv", tuple(data["classes"])),
-        read_answers(run / LABEL_AUDIT, tuple(data["classes"])),
+        read_predictions(run / "predictions.csv", classes),
+        read_predictions(audit if audit.exists() else run / OLD_LABEL_AUDIT, classes),
         Path(config["data"] or run / "pictures"),
     )
 
 
 def read_history(path: Path) -> History:
-    """Return the columns of `history.csv`, a value an epoch."""
+    """Return the columns of `history.csv`, with one value per epoch."""
     header, *rows = _rows(path) or [[]]
     columns = zip(header, *rows, strict=True) if rows else ()
     return {name: [*map(float, values)] for name, *values in columns}
 
 
-def read_answers(path: Path, classes: tuple[str, ...]) -> PredictionTable | None:
-    """Return the rows of `predictions.csv`, or None where it is missing or has none.
+def read_predictions(path: Path, classes: tuple[str, ...]) -> PredictionTable | None:
+    """Return the rows of `predictions.csv`, or None if the file is missing or has no rows.
 
-    The probabilities of all classes stand there where they are not too many, for whoever wants
-    them; the loss tells that of the true one.
+    The probabilities of all classes are not read, because the file omits them if there are too
+    many. The probability of the true class follows from the loss.
     """
     header, *rows = _rows(path) or [[]]
     if not rows:
@@ -145,35 +144,36 @@ def _rows(path: Path) -> list[list[str]]:
         return [row for row in csv.reader(opened) if row]
 
 
-def confused(confusion: list[list[int]], classes: list[str]) -> list[dict[str, Any]]:
-    """Every pair of classes that was taken one for the other, most often first."""
+def confused_pairs(confusion: list[list[int]], classes: list[str]) -> list[dict[str, Any]]:
+    """Return every pair of different true and predicted classes, most frequent first."""
     counts = np.array(confusion)
     pairs = [
         {
             "truth": classes[truth],
-            "answer": classes[answer],
-            "photos": int(counts[truth, answer]),
-            "share": float(counts[truth, answer] / counts[truth].sum()),
+            "predicted": classes[predicted],
+            "photos": int(counts[truth, predicted]),
+            "share": float(counts[truth, predicted] / counts[truth].sum()),
         }
-        for truth, answer in np.argwhere(counts > 0)
-        if truth != answer
+        for truth, predicted in np.argwhere(counts > 0)
+        if truth != predicted
     ]
     return sorted(pairs, key=lambda pair: (-pair["photos"], -pair["share"]))
 
 
-def doubtful_labels(answers: PredictionTable) -> list[int]:
-    """Rows whose label may be wrong, the most doubtful first.
+def suspected_label_errors(table: PredictionTable) -> list[int]:
+    """Return the rows whose label may be wrong, the most suspicious first.
 
-    By confident learning (Northcutt et al. 2021, https://arxiv.org/abs/1911.00068): the model
-    gives another class at least the probability that photos of that class get from it on average.
+    Confident learning (Northcutt et al. 2021, https://arxiv.org/abs/1911.00068): a label is
+    suspected if the model predicts another class, with at least the mean probability that it
+    gives that class on photos labelled with it.
     """
-    own, top = answers.truth_probability, answers.confidence
-    of_class: dict[str, list[float]] = defaultdict(list)
-    for label, chance in zip(answers.truth, own, strict=True):
-        of_class[label].append(float(chance))
-    usual = {label: mean(chances) for label, chances in of_class.items()}
-    as_sure = np.array(
-        [sure >= usual.get(label, np.inf) for label, sure in zip(answers.answer, top, strict=True)]
+    own, top = table.truth_probability, table.confidence
+    by_class: dict[str, list[float]] = defaultdict(list)
+    for label, probability in zip(table.truth, own, strict=True):
+        by_class[label].append(float(probability))
+    means = {label: mean(values) for label, values in by_class.items()}
+    confident = np.array(
+        [p >= means.get(label, np.inf) for label, p in zip(table.predicted, top, strict=True)]
     )
-    doubtful = np.flatnonzero(~answers.right & as_sure)
-    return [int(i) for i in doubtful[np.argsort((own - top)[doubtful], kind="stable")]]
+    suspected = np.flatnonzero(~table.correct & confident)
+    return [int(i) for i in suspected[np.argsort((own - top)[suspected], kind="stable")]]

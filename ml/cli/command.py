@@ -26,7 +26,6 @@ EXAMPLES = {
     "evaluate": (
         "evaluate runs/latest/model.onnx path/to/folder",
         "evaluate weights/model.onnx path/to/folder --split all --json scores.json",
-        "evaluate weights/model.onnx pictures --split all --evidence",
     ),
     "predict": (
         "predict photo.jpg",

@@ -134,40 +134,24 @@ def evaluate(
     others: Annotated[
         Path | None, typer.Option(help="Photos of none of the classes, to be refused.")
     ] = None,
-    evidence: Annotated[
-        bool, typer.Option("--evidence", help="Judge the evidence by the objects' boxes as well.")
-    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
 ) -> None:
     """Measure a model file on an image folder, through the path that serves.
 
     A folder without a split of its own is dealt out as it was when the model was trained; a
-    data.json beside the model knows it, and what that does not name is of no split. For
-    `--evidence`, its index.csv has the objects' boxes in the columns x0, y0, x1 and y1, and the
-    parameters stand beside the model as model.safetensors. With those there, `--others` compares
-    distances from the training photos as well.
+    data.json beside the model knows it, and what that does not name is of no split.
     """
     from ml.data.image_folder import scan, scan_ood
     from ml.data.recorded_split import split_as_trained
-    from ml.evaluation.evaluate import evaluate, show
-    from ml.evaluation.feature_distances import areas
+    from ml.evaluation.evaluate import evaluate, show_metrics
 
     predictor = Predictor(model)
     if views is not None:
         predictor.engine.card = predictor.card.with_grid(views)
     folder = split_as_trained(scan(data), model.parent, predictor.card.split, errors)
-    strangers = scan_ood(others) if others is not None else []
-    scores = evaluate(predictor, folder.of(split), by, strangers)
-    parameters = model.with_name("model.safetensors")
-    if strangers:
-        photos = (folder.of("train"), folder.of(split), strangers)
-        scores["others"]["auroc"] |= areas(parameters, predictor.card, *photos)
-    show(scores, console)
-    if evidence:
-        from ml.evaluation.evidence_metrics import judge, show_judgement
-
-        scores["evidence"] = judge(predictor, parameters, folder.of(split))
-        show_judgement(scores["evidence"], console)
+    ood = scan_ood(others) if others is not None else []
+    scores = evaluate(predictor, folder.of(split), by, ood)
+    show_metrics(scores, console)
     if json_file is not None:
         json_file.write_text(json.dumps(scores, indent=2), encoding="utf-8")
 

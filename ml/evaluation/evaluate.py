@@ -1,10 +1,11 @@
-"""Measuring a model file on an image folder, through the very path that serves."""
+"""Measure a model on an image folder, with the same prediction code as the service."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -13,49 +14,52 @@ from ml.cpus import usable_cpus
 from ml.data.sample import Sample
 from ml.errors import DataError
 from ml.evaluation.metrics import Floats, Ints, calibration_error, measure
-from ml.evaluation.ood import refusal
+from ml.evaluation.ood import ood_metrics
 from ml.models.card import Card
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
 from ml.progress import track_progress
 
 SHOWN_CLASSES = 50
+"""Classes in the printed table."""
+SHOWN_MATRIX_CLASSES = 20
+"""Most classes for which the confusion matrix is printed."""
 
 
 def evaluate(
     predictor: Predictor,
     samples: Sequence[Sample],
     by: str = "",
-    others: Sequence[Sample] = (),
+    ood: Sequence[Sample] = (),
 ) -> dict[str, Any]:
-    """Predict every photo and count.
+    """Predict every photo and compute the metrics.
 
     Args:
         samples: photos whose labels are among the model's classes.
-        by: a column of the folder's `index.csv` to report the accuracy by as well.
-        others: photos of none of the classes, to see how many are refused.
+        by: a column of the folder's `index.csv`; accuracy is also reported for each of its values.
+        ood: out-of-distribution photos, to measure how many are rejected.
 
     Raises:
-        DataError: where there is nothing to measure, or a class the model does not know.
+        DataError: if there are no samples, or if a label is not one of the model's classes.
     """
     classes = predictor.card.classes
-    strangers = sorted({sample.label for sample in samples} - set(classes))
-    if strangers:
+    unknown = sorted({sample.label for sample in samples} - set(classes))
+    if unknown:
         raise DataError(
-            f"The model does not know the classes {', '.join(strangers)}; "
+            f"The model does not know the classes {', '.join(unknown)}; "
             f"it knows {', '.join(classes)}."
         )
     if not samples:
         raise DataError("There are no photos in this split: choose another with --split.")
-    logits = logits_of(predictor, samples)
-    scores = score(predictor.card, samples, logits, by)
-    if others:
-        scores["others"] = refusal(predictor.card, logits, logits_of(predictor, others))
-    return scores
+    logits = predict_logits(predictor, samples)
+    metrics = evaluate_logits(predictor.card, samples, logits, by)
+    if ood:
+        metrics["others"] = ood_metrics(predictor.card, logits, predict_logits(predictor, ood))
+    return metrics
 
 
-def logits_of(predictor: Predictor, samples: Sequence[Sample]) -> Floats:
-    """Predict every photo, on all cores: float64 (N, C), in the order of `samples`."""
+def predict_logits(predictor: Predictor, samples: Sequence[Sample]) -> Floats:
+    """Predict every photo on all cores; return float64 (N, C) in the order of `samples`."""
     with ThreadPoolExecutor(usable_cpus()) as pool:
         logits = track_progress(
             pool.map(lambda sample: predictor.predict(sample.path).logits, samples),
@@ -65,74 +69,82 @@ def logits_of(predictor: Predictor, samples: Sequence[Sample]) -> Floats:
         return np.array(list(logits), dtype=np.float64)
 
 
-def truth_of(card: Card, samples: Sequence[Sample]) -> Ints:
-    """Return the true classes as indices into the model's, (N,)."""
-    number = {label: i for i, label in enumerate(card.classes)}
-    return np.array([number[sample.label] for sample in samples])
+def true_classes(card: Card, samples: Sequence[Sample]) -> Ints:
+    """Return the index of each photo's true class in the card's classes, (N,)."""
+    index = {label: i for i, label in enumerate(card.classes)}
+    return np.array([index[sample.label] for sample in samples])
 
 
-def score(card: Card, samples: Sequence[Sample], logits: Floats, by: str = "") -> dict[str, Any]:
-    """Count what answers (N, C) are worth under a card's temperature and threshold."""
-    answers, truth = probabilities(logits, card.temperature), truth_of(card, samples)
-    labels = answers.argmax(axis=1)
-    right, accepted = labels == truth, answers.max(axis=1) >= card.threshold
-    return measure(answers, truth, card.classes) | {
+def evaluate_logits(
+    card: Card, samples: Sequence[Sample], logits: Floats, by: str = ""
+) -> dict[str, Any]:
+    """Compute the metrics of logits (N, C) with a card's temperature and threshold."""
+    calibrated, truth = probabilities(logits, card.temperature), true_classes(card, samples)
+    predicted = calibrated.argmax(axis=1)
+    correct, accepted = predicted == truth, calibrated.max(axis=1) >= card.threshold
+    return measure(calibrated, truth, card.classes) | {
         "calibration_error_before": calibration_error(probabilities(logits), truth),
         "coverage": float(accepted.mean()),
-        "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
-        "by": _by(samples, right, by) if by else {},
+        "accepted_accuracy": float(correct[accepted].mean()) if accepted.any() else None,
+        "by": _accuracy_by(by, samples, correct) if by else {},
         "wrong": [
             {"file": f"{sample.label}/{sample.path.name}", "answer": card.classes[label]}
-            for sample, label in zip(samples, labels, strict=True)
+            for sample, label in zip(samples, predicted, strict=True)
             if sample.label != card.classes[label]
         ],
     }
 
 
-def _by(samples: Sequence[Sample], right: np.ndarray[Any, Any], column: str) -> dict[str, Any]:
+def _accuracy_by(
+    column: str, samples: Sequence[Sample], correct: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
     values = [sample.columns.get(column, "none") or "none" for sample in samples]
     return {
         f"{column}={value}": {
             "photos": values.count(value),
-            "accuracy": float(right[[v == value for v in values]].mean()),
+            "accuracy": float(correct[[v == value for v in values]].mean()),
         }
         for value in sorted(set(values))
     }
 
 
-def show(scores: dict[str, Any], console: Console) -> None:
-    """Print what `evaluate` counted as tables."""
+def show_metrics(metrics: dict[str, Any], console: Console) -> None:
+    """Print the result of `evaluate` as text and tables."""
     console.print(
-        f"{scores['accuracy']:.2%} of {scores['photos']} photos right; "
-        f"loss {scores['loss']:.3f}, calibration error {scores['calibration_error']:.3f} "
-        f"({scores['calibration_error_before']:.3f} at temperature 1)"
+        f"Accuracy {metrics['accuracy']:.2%} on {metrics['photos']} photos; "
+        f"loss {metrics['loss']:.3f}, calibration error {metrics['calibration_error']:.3f} "
+        f"({metrics['calibration_error_before']:.3f} without temperature scaling)"
     )
-    right = scores["accepted_accuracy"]
+    accuracy = metrics["accepted_accuracy"]
     console.print(
-        f"{scores['coverage']:.1%} of the answers accepted"
-        + ("" if right is None else f", {right:.2%} of them right")
+        f"{metrics['coverage']:.1%} of predictions accepted"
+        + ("" if accuracy is None else f", {accuracy:.2%} of them correct")
     )
-    if "others" in scores:
-        others = scores["others"]
-        areas = ", ".join(f"{name} {area:.3f}" for name, area in others["auroc"].items())
+    if "others" in metrics:
+        ood = metrics["others"]
+        aurocs = ", ".join(f"{name} {area:.3f}" for name, area in ood["auroc"].items())
         console.print(
-            f"{others['refused']:.1%} of {others['photos']} photos of none of the classes refused; "
-            f"area under the ROC curve by {areas.replace('_', ' ')}"
+            f"{ood['refused']:.1%} of {ood['photos']} out-of-distribution photos rejected; "
+            f"AUROC by {aurocs.replace('_', ' ')}"
         )
-    for value, part in scores.get("by", {}).items():
-        console.print(f"{value}: {part['accuracy']:.2%} of {part['photos']} photos")
-    weakest = sorted(scores["classes"], key=lambda label: scores["classes"][label]["f1"])
-    shown = scores["classes"] if len(weakest) <= SHOWN_CLASSES else weakest[:SHOWN_CLASSES]
-    if shown is not scores["classes"]:
-        console.print(f"The {len(shown)} weakest of {len(weakest)} classes:")
-    figures = Table("class", "precision", "recall", "F1", "photos")
+    for value, part in metrics.get("by", {}).items():
+        console.print(f"{value}: accuracy {part['accuracy']:.2%} on {part['photos']} photos")
+    _show_classes(metrics["classes"], console)
+    if len(metrics["classes"]) <= SHOWN_MATRIX_CLASSES:
+        matrix = Table("true \\ predicted", *map(escape, metrics["classes"]))
+        for label, row in zip(metrics["classes"], metrics["confusion"], strict=True):
+            matrix.add_row(escape(label), *map(str, row))
+        console.print(matrix)
+
+
+def _show_classes(classes: dict[str, dict[str, Any]], console: Console) -> None:
+    shown = list(classes)
+    if len(classes) > SHOWN_CLASSES:
+        shown = sorted(classes, key=lambda label: classes[label]["f1"])[:SHOWN_CLASSES]
+        console.print(f"The {len(shown)} classes with the lowest F1, of {len(classes)}:")
+    table = Table("class", "precision", "recall", "F1", "photos")
     for label in shown:
-        of = scores["classes"][label]
+        of = classes[label]
         ratios = (f"{of[name]:.3f}" for name in ("precision", "recall", "f1"))
-        figures.add_row(escape(label), *ratios, str(of["photos"]))
-    console.print(figures)
-    if len(scores["classes"]) <= 20:
-        confusion = Table("truth \\ answer", *map(escape, scores["classes"]))
-        for label, row in zip(scores["classes"], scores["confusion"], strict=True):
-            confusion.add_row(escape(label), *map(str, row))
-        console.print(confusion)
+        table.add_row(escape(label), *ratios, str(of["photos"]))
+    console.print(table)

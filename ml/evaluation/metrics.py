@@ -1,4 +1,4 @@
-"""Counting right and wrong answers: one set of definitions for training and evaluation."""
+"""Classification metrics: one set of definitions for training and evaluation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,28 +11,32 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MATRIX_CLASSES = 500
-"""It grows with their square, and each model file carries it: of 10,000 classes 300 MB of text."""
+"""Most classes for which a confusion matrix is kept.
+
+Every model file contains the matrix, and its size is quadratic: 300 MB of text for 10,000 classes.
+"""
 
 
 def measure(probabilities: Floats, truth: Ints, classes: Sequence[str]) -> dict[str, Any]:
-    """Accuracy, loss, calibration error, confusion matrix and each class's figures.
+    """Compute accuracy, loss, calibration error, confusion matrix and per-class metrics.
+
+    Rows of the confusion matrix are true classes, columns are predicted classes. The matrix is
+    empty if there are more than `MATRIX_CLASSES` classes.
 
     Args:
         probabilities: (N, C).
-        truth: (N,), indices of the true classes.
-
-    Rows of the confusion matrix are the truth, columns the answers; with more than
-    `MATRIX_CLASSES` classes it is left empty.
+        truth: the true class indices, (N,).
+        classes: the names of the C classes.
     """
-    answers = probabilities.argmax(axis=1)
-    numbers = list(range(len(classes)))
+    predicted = probabilities.argmax(axis=1)
+    indices = list(range(len(classes)))
     precision, recall, f1, support = precision_recall_fscore_support(
-        truth, answers, labels=numbers, zero_division=0.0
+        truth, predicted, labels=indices, zero_division=0.0
     )
     true_probability = probabilities[np.arange(len(truth)), truth]
     return {
         "photos": len(truth),
-        "accuracy": float((answers == truth).mean()),
+        "accuracy": float((predicted == truth).mean()),
         "loss": float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
         "calibration_error": calibration_error(probabilities, truth),
         "classes": {
@@ -44,19 +48,19 @@ def measure(probabilities: Floats, truth: Ints, classes: Sequence[str]) -> dict[
             }
             for i, label in enumerate(classes)
         },
-        "confusion": confusion_matrix(truth, answers, labels=numbers).tolist()
+        "confusion": confusion_matrix(truth, predicted, labels=indices).tolist()
         if len(classes) <= MATRIX_CLASSES
         else [],
     }
 
 
 def calibration_error(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    """Return the expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
 
-    The mean gap between confidence and accuracy over bins of equal width.
+    This is the mean gap between confidence and accuracy over bins of equal width.
     """
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(float((right[which == b] - confidence[which == b]).sum())) for b in range(bins)]
+    correct = probabilities.argmax(axis=1) == truth
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(float((correct[index == b] - confidence[index == b]).sum())) for b in range(bins)]
     return sum(gaps) / len(truth)

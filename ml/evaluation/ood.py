@@ -1,4 +1,4 @@
-"""Photos of none of the classes: how many are refused, and which score tells them apart best."""
+"""Out-of-distribution (OOD) detection: photos that show none of the model's classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,28 +12,30 @@ from ml.models.card import Card
 from ml.models.probability import probabilities
 
 
-def refusal(card: Card, known: Floats, others: Floats) -> dict[str, Any]:
-    """Count the refused, and the area under the ROC curve of scores that cost nothing.
+def ood_metrics(card: Card, known: Floats, ood: Floats) -> dict[str, Any]:
+    """Measure how many OOD photos are rejected, and compare three detection scores.
 
-    What costs more to compare with is in `ml/evaluation/feature_distances.py`.
-
-    The energy is that of Liu et al. 2020, https://arxiv.org/abs/2010.03759, with its sign
-    turned; the area is 1 where all known photos score above all others.
+    Each score is computed from the logits alone. Its AUROC is 1 if every photo of the classes
+    scores higher than every OOD photo. The energy (Liu et al. 2020,
+    https://arxiv.org/abs/2010.03759) has its sign reversed, so that higher means in-distribution.
+    `benchmarks/ood_distances.py` compares them with distances in feature space.
 
     Args:
         known: logits (N, C) of photos of the classes.
-        others: logits (M, C) of photos of none of them.
+        ood: logits (M, C) of OOD photos.
     """
     scores: dict[str, Callable[[Floats], Floats]] = {
         "maximum_probability": lambda logits: probabilities(logits, card.temperature).max(axis=1),
         "energy": lambda logits: logsumexp(logits, axis=1),
         "maximum_logit": lambda logits: logits.max(axis=1),
     }
-    is_known = np.repeat((True, False), (len(known), len(others)))
-    both = np.concatenate((known, others))
-    confidence = probabilities(others, card.temperature).max(axis=1)
+    is_known = np.repeat((True, False), (len(known), len(ood)))
+    both = np.concatenate((known, ood))
+    confidence = probabilities(ood, card.temperature).max(axis=1)
     return {
-        "photos": len(others),
+        "photos": len(ood),
         "refused": float((confidence < card.threshold).mean()),
-        "auroc": {name: float(roc_auc_score(is_known, of(both))) for name, of in scores.items()},
+        "auroc": {
+            name: float(roc_auc_score(is_known, score(both))) for name, score in scores.items()
+        },
     }

@@ -27,7 +27,7 @@ from ml.data.recorded_split import split_as_trained
 from ml.data.sample import Sample
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import DataError
-from ml.evaluation.evaluate import logits_of, score
+from ml.evaluation.evaluate import evaluate_logits, predict_logits
 from ml.export.onnx import add_self_test, export, stamp
 from ml.files import atomic_write
 from ml.images.load import load_input
@@ -141,8 +141,8 @@ def _measured(float32: Path, int8: Path, split: str, samples: Sequence[Sample]) 
     """Return the card of the int8 model: its scores and its comparison with float32."""
     card = OnnxEngine(float32).card
     engines = (OnnxEngine(float32), OnnxEngine(int8))
-    logits = [logits_of(Predictor(engine=engine), samples) for engine in engines]
-    before, after = (score(card, samples, of) for of in logits)
+    logits = [predict_logits(Predictor(engine=engine), samples) for engine in engines]
+    before, after = (evaluate_logits(card, samples, of) for of in logits)
     answers = [probabilities(of, card.temperature) for of in logits]
     same = answers[0].argmax(axis=1) == answers[1].argmax(axis=1)
     quantised = Quantised(

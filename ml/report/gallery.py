@@ -1,4 +1,4 @@
-"""Photos in the report: thumbnails as data URIs, and what of a photo spoke for its answer."""
+"""Photos in the report: thumbnails as data URIs, and evidence maps of wrong predictions."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,20 +13,19 @@ from ml.images.decode import decode
 from ml.predictor import Prediction, Predictor
 from ml.run_folder import PredictionTable
 
-WORST = 10
-MOST_MISTAKES = 200
-"""In all classes together."""
-SIDE, BYTES = 176, 6000  # a thumbnail's longer side in pixels, and what it may weigh
+PHOTOS_PER_CLASS, MOST_PHOTOS = 10, 200
+"""Most wrong predictions to show, for each class and in total."""
+SIDE, BYTES = 176, 6000  # longer side of a thumbnail in pixels, and its largest file size
 MAP_SIDE = 32
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A photo with what was said of it; without a thumbnail where the file is gone."""
+class ShownPrediction:
+    """A photo with its prediction; `thumbnail` is None if the file is missing."""
 
     file: str
     truth: str
-    answer: str
+    predicted: str
     confidence: float
     truth_probability: float
     loss: float
@@ -35,62 +34,71 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Mistakes:
-    """The wrong answers to one class's photos: how many of how many, and the worst."""
+class ClassErrors:
+    """The number of a class's photos, how many are predicted wrongly, and the worst of these."""
 
     label: str
     photos: int
     wrong: int
-    worst: list[Shown]
+    worst: list[ShownPrediction]
 
 
-def mistakes(answers: PredictionTable, root: Path, predictor: Predictor | None) -> list[Mistakes]:
-    """Each class's worst wrong answers by loss, with evidence where there is a model.
+def worst_errors(
+    table: PredictionTable, photos: Path, predictor: Predictor | None
+) -> list[ClassErrors]:
+    """Return each class's wrong predictions with the highest loss.
 
-    Of more classes than fit, those with the most mistakes come, and the rest is left out.
+    If there are too many classes, those with the most wrong predictions are returned.
+
+    Args:
+        photos: the image folder.
+        predictor: computes the evidence maps; None leaves them out.
     """
-    photos = Counter(answers.truth)
-    worst_first = np.argsort(-answers.loss, kind="stable")
-    wrong: dict[str, list[int]] = {label: [] for label in answers.classes if photos[label]}
-    for row in worst_first[~answers.right[worst_first]]:
-        wrong[answers.truth[row]].append(int(row))
-    most = MOST_MISTAKES // WORST
-    kept = sorted(wrong, key=lambda label: -len(wrong[label]))[:most]
+    count = Counter(table.truth)
+    by_loss = np.argsort(-table.loss, kind="stable")
+    wrong: dict[str, list[int]] = {label: [] for label in table.classes if count[label]}
+    for row in by_loss[~table.correct[by_loss]]:
+        wrong[table.truth[row]].append(int(row))
+    most_classes = MOST_PHOTOS // PHOTOS_PER_CLASS
+    kept = sorted(wrong, key=lambda label: -len(wrong[label]))[:most_classes]
     return [
-        Mistakes(
+        ClassErrors(
             label,
-            photos[label],
+            count[label],
             len(wrong[label]),
-            [shown(answers, row, root, predictor) for row in wrong[label][:WORST]],
+            [
+                show_prediction(table, row, photos, predictor)
+                for row in wrong[label][:PHOTOS_PER_CLASS]
+            ],
         )
-        for label in answers.classes
+        for label in table.classes
         if label in kept
     ]
 
 
-def shown(
-    answers: PredictionTable, row: int, root: Path, predictor: Predictor | None = None
-) -> Shown:
-    """One row of the answers as a picture; with a predictor, its evidence too."""
-    truth, answer = (answers.classes.index(of[row]) for of in (answers.truth, answers.answer))
-    path, evidence = root / answers.file[row], None
+def show_prediction(
+    table: PredictionTable, row: int, photos: Path, predictor: Predictor | None = None
+) -> ShownPrediction:
+    """Return one row with a thumbnail, and with its evidence map if there is a predictor."""
+    truth, predicted = (table.classes.index(of[row]) for of in (table.truth, table.predicted))
+    path, evidence = photos / table.file[row], None
     picture = thumbnail(path)
     if picture and predictor:
-        evidence = data_uri(evidence_map(predictor.predict(path), answer, truth), "PNG")
-    return Shown(
-        answers.file[row],
-        answers.truth[row],
-        answers.answer[row],
-        float(answers.confidence[row]),
-        float(answers.truth_probability[row]),
-        float(answers.loss[row]),
+        evidence = data_uri(evidence_map(predictor.predict(path), predicted, truth), "PNG")
+    return ShownPrediction(
+        table.file[row],
+        table.truth[row],
+        table.predicted[row],
+        float(table.confidence[row]),
+        float(table.truth_probability[row]),
+        float(table.loss[row]),
         picture,
         evidence,
     )
 
 
 def thumbnail(path: Path, side: int = SIDE, limit: int = BYTES) -> str | None:
-    """A small JPEG of at most about `limit` bytes, as a data URI; None where there is no photo."""
+    """Return a JPEG of about `limit` bytes or less as a data URI; None if it cannot be decoded."""
     try:
         image = decode(path.read_bytes()).image
     except (OSError, ImageError):
@@ -103,13 +111,14 @@ def thumbnail(path: Path, side: int = SIDE, limit: int = BYTES) -> str | None:
     return uri
 
 
-def evidence_map(prediction: Prediction, answer: int, truth: int) -> Image.Image:
-    """What each region says for the answer rather than for the truth, to lay over the photo.
+def evidence_map(prediction: Prediction, predicted: int, truth: int) -> Image.Image:
+    """Draw where the evidence favours the predicted class over the true class, as an overlay.
 
-    Orange speaks for the answer, purple for the truth; clear is neither, or was not looked at. The
-    mean of the map's values is the gap between the two logits, so it shows what opened the gap.
+    Orange favours the predicted class, purple the true class. Transparent regions favour neither,
+    or are outside the network's view. The mean of the map is the difference between the two
+    logits.
     """
     merged = grid(prediction)
-    gap = merged.values[answer] - merged.values[truth]  # (rows, columns)
-    photo = prediction.photo.width, prediction.photo.height
-    return overlay(gap, merged.region, photo, MAP_SIDE)
+    difference = merged.values[predicted] - merged.values[truth]  # (rows, columns)
+    size = prediction.photo.width, prediction.photo.height
+    return overlay(difference, merged.region, size, MAP_SIDE)

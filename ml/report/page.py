@@ -1,12 +1,12 @@
-"""The report of a training run: one page that opens anywhere, and its plots as files beside it.
+"""The report of a training run: one self-contained HTML page, and its plots as SVG files.
 
-It is made of the run folder's files, the model among them, and of the photos where they still
-are; what is missing is said on the page. It loads nothing from elsewhere and runs no script.
+It is made from the run folder alone, and from the photos if they still exist. The page says what
+is missing. It loads nothing from the network and runs no scripts.
 """
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,173 +19,218 @@ from ml.models.card import Card
 from ml.models.checkpoint import load
 from ml.predictor import Predictor
 from ml.report import diagram, plots
-from ml.report.gallery import MOST_MISTAKES, WORST, mistakes, shown, thumbnail
-from ml.run_folder import PredictionTable, RunFolder, confused, doubtful_labels, read_run
+from ml.report.gallery import (
+    MOST_PHOTOS,
+    PHOTOS_PER_CLASS,
+    show_prediction,
+    thumbnail,
+    worst_errors,
+)
+from ml.run_folder import (
+    PredictionTable,
+    RunFolder,
+    confused_pairs,
+    read_run,
+    suspected_label_errors,
+)
 
 MOST_ROWS = 100  # in a table of classes
-MOST_LISTED = 50  # files left out, near-duplicates
+MOST_LISTED = 50  # excluded files, near-duplicates
 MOST_PAIRS = 10
-MOST_DOUBTFUL = 24
-CLASSES_SHOWN, PHOTOS_OF_EACH = 40, 6
+MOST_SUSPECTED = 24
+THUMBNAIL_CLASSES, THUMBNAILS_PER_CLASS = 40, 6
 Plots = dict[str, str]
+"""SVG by file name."""
+
+
+class Model(NamedTuple):
+    """The run's model; each part is None if no file in the run folder provides it."""
+
+    predictor: Predictor | None
+    network: Network | None
+    card: Card | None
 
 
 def write_report(run: Path) -> Path:
-    """Write a run folder's `report.html` and the plots beside it; returns the page.
+    """Write `report.html` and its plots into a run folder; return the path of the page.
 
     Raises:
-        DataError: where the folder is none of a training run.
+        DataError: if it is not the folder of a training run.
     """
-    record = read_run(run)
-    predictor, network, card = _model(run)
-    best = record.metrics.get("training", {}).get("best_epoch") or (
-        card.scores.get("epoch") if card else None
-    )
-    answers = record.answers.of(record.judged) if record.answers else None
-    size = card.preprocessing.size if card else 224
-    blocks = diagram.blocks(network, size) if network else []
-    pictures = _training_plots(record, best) | _result_plots(record, answers, card)
+    folder, model = read_run(run), _load_model(run)
+    size = model.card.preprocessing.size if model.card else 224
+    blocks = diagram.blocks(model.network, size) if model.network else []
+    predictions = folder.predictions.of(folder.reported_split) if folder.predictions else None
+    best_epoch = _best_epoch(folder, model.card)
+    drawn = _training_plots(folder, best_epoch) | _result_plots(folder, predictions, model.card)
     if blocks:
-        pictures["network"] = diagram.draw(blocks)
-    page = _environment().get_template("report.html.jinja")
-    text = page.render(
-        name=run.resolve().name,
-        record=record,
-        best=best,
-        card=card,
-        plots={name: _inline(svg) for name, svg in pictures.items()},
-        results=_results(record),
-        last={figure: _last(record, figure) for figure in ("accuracy", "loss")},
-        mistakes=mistakes(answers, record.root, _same(predictor, answers)) if answers else [],
-        doubtful=_doubtful(record.answers, record.root),
-        trained=_doubtful(record.doubts, record.root),
-        data=_data(record),
-        blocks=blocks,
-        layers=diagram.layers(network, size) if network else [],
-        size=size,
-        settings=_flat(record.config),
-        limits={"worst": WORST, "mistakes": MOST_MISTAKES, "curves": plots.MOST_CLASSES}
-        | {"cells": plots.MOST_CELLS, "rows": MOST_ROWS, "listed": MOST_LISTED},
+        drawn["network"] = diagram.draw(blocks)
+    text = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            name=run.resolve().name,
+            run=folder,
+            card=model.card,
+            best_epoch=best_epoch,
+            plots={name: _inline(svg) for name, svg in drawn.items()},
+            last={metric: _last_values(folder, metric) for metric in ("accuracy", "loss")},
+            results=_results(folder),
+            errors=_errors(folder, predictions, model.predictor),
+            suspected_held_out=_suspected(folder.predictions, folder.photos),
+            suspected_training=_suspected(folder.label_audit, folder.photos),
+            data=_data(folder),
+            blocks=blocks,
+            layers=diagram.layers(model.network, size) if model.network else [],
+            size=size,
+            settings=_flatten(folder.config),
+            limits=_limits(),
+        )
     )
-    for name, svg in pictures.items():
+    for name, svg in drawn.items():
         _write(run / f"{name}.svg", svg.replace("<svg ", '<svg style="background: #fff" ', 1))
     return _write(run / "report.html", text)
 
 
-def _model(run: Path) -> tuple[Predictor | None, Network | None, Card | None]:
-    """The model that is served, its network and its card: as much of them as there is."""
+def _load_model(run: Path) -> Model:
     predictor, network, card = None, None, None
-    for name in ("best.safetensors", "model.safetensors"):  # the second one knows its scores
+    # model.safetensors comes last because only its card has the metrics.
+    for name in ("best.safetensors", "model.safetensors"):
         with suppress(ModelError):
             network, card = load(run / name)
     with suppress(ModelError):
         predictor = Predictor(run / "model.onnx")
         card = predictor.card
-    return predictor, network, card
+    return Model(predictor, network, card)
 
 
-def _same(predictor: Predictor | None, answers: PredictionTable) -> Predictor | None:
-    """The predictor, if it is of the classes that the answers are of."""
-    return predictor if predictor and predictor.card.classes == answers.classes else None
+def _best_epoch(folder: RunFolder, card: Card | None) -> int | None:
+    recorded = folder.metrics.get("training", {}).get("best_epoch")
+    return recorded or (card.scores.get("epoch") if card else None)
 
 
-def _training_plots(record: RunFolder, best: int | None) -> Plots:
-    history = record.history
+def _limits() -> dict[str, int]:
+    """How much the page shows at most, for its notes on what is left out."""
+    return {
+        "errors_per_class": PHOTOS_PER_CLASS,
+        "errors": MOST_PHOTOS,
+        "curves": plots.MOST_CLASSES,
+        "cells": plots.MOST_CELLS,
+        "rows": MOST_ROWS,
+        "listed": MOST_LISTED,
+    }
+
+
+def _training_plots(folder: RunFolder, best_epoch: int | None) -> Plots:
+    history, reported = folder.history, folder.reported_split
     if not history:
         return {}
-    drawn = {figure: plots.progress(history, figure, best) for figure in ("accuracy", "loss")}
+    drawn = {name: plots.progress(history, name, best_epoch) for name in ("accuracy", "loss")}
     drawn["learning-rate"] = plots.learning_rate(history)
-    known = [label for label in record.classes if f"{record.judged}_f1_{label}" in history]
-    worst = sorted(known, key=lambda label: history[f"{record.judged}_f1_{label}"][-1])
-    few = [label for label in known if label in worst[: plots.MOST_CLASSES]]
-    for split in dict.fromkeys(("train", record.judged)) if few else ():
-        drawn[f"classes-{split}"] = plots.by_class(history, split, few, best)
+    known = [label for label in folder.classes if f"{reported}_f1_{label}" in history]
+    by_f1 = sorted(known, key=lambda label: history[f"{reported}_f1_{label}"][-1])
+    shown = [label for label in known if label in by_f1[: plots.MOST_CLASSES]]
+    for split in dict.fromkeys(("train", reported)) if shown else ():
+        drawn[f"classes-{split}"] = plots.by_class(history, split, shown, best_epoch)
     return drawn
 
 
-def _result_plots(record: RunFolder, answers: PredictionTable | None, card: Card | None) -> Plots:
+def _result_plots(
+    folder: RunFolder, predictions: PredictionTable | None, card: Card | None
+) -> Plots:
     drawn = {}
-    matrix = np.array(record.metrics.get(record.judged, {}).get("confusion", []))
+    matrix = np.array(folder.metrics.get(folder.reported_split, {}).get("confusion", []))
     if matrix.size:
         wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
         kept = np.sort(np.argsort(-wrong, kind="stable")[: plots.MOST_CELLS])
-        few = matrix[np.ix_(kept, kept)].tolist()
+        counts = matrix[np.ix_(kept, kept)].tolist()
         totals = matrix.sum(axis=1)[kept].tolist()
-        names = [record.classes[i] for i in kept]
-        drawn["confusion-counts"] = plots.confusion(few, totals, names, shares=False)
-        drawn["confusion-shares"] = plots.confusion(few, totals, names, shares=True)
-    if answers and answers.file:
-        drawn["reliability"] = plots.reliability(answers)
-        drawn["confidence"] = plots.confidences(answers, card.threshold if card else 0.0)
-        drawn["coverage"] = plots.coverage(answers)
+        names = [folder.classes[i] for i in kept]
+        drawn["confusion-counts"] = plots.confusion(counts, totals, names, shares=False)
+        drawn["confusion-shares"] = plots.confusion(counts, totals, names, shares=True)
+    if predictions and predictions.file:
+        drawn["reliability"] = plots.reliability(predictions)
+        drawn["confidence"] = plots.confidences(predictions, card.threshold if card else 0.0)
+        drawn["coverage"] = plots.coverage(predictions)
     return drawn
 
 
-def _results(record: RunFolder) -> dict[str, Any]:
-    """The scores of the split that the run is judged by, classes with the lowest F1 if many."""
-    scores = record.metrics.get(record.judged)
-    if not scores:
+def _last_values(folder: RunFolder, metric: str) -> str:
+    """The last value of each curve, as text."""
+    form = "{} {:.1%}" if metric == "accuracy" else "{} {:.3f}"
+    values = (
+        form.format(split, folder.history[f"{split}_{metric}"][-1])
+        for split in plots.SPLITS
+        if f"{split}_{metric}" in folder.history
+    )
+    return ", ".join(values).replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def _results(folder: RunFolder) -> dict[str, Any]:
+    """Metrics of the reported split; if there are many classes, those with the lowest F1."""
+    metrics = folder.metrics.get(folder.reported_split)
+    if not metrics:
         return {}
-    rows = sorted(scores["classes"].items(), key=lambda row: row[1]["f1"])[:MOST_ROWS]
-    pairs = confused(scores["confusion"], record.classes)
-    kept = {label for label, _ in rows}
+    by_f1 = sorted(metrics["classes"].items(), key=lambda row: row[1]["f1"])
+    kept = {label for label, _ in by_f1[:MOST_ROWS]}
+    pairs = confused_pairs(metrics["confusion"], folder.classes)
     return {
-        **scores,
-        "rows": {label: of for label, of in scores["classes"].items() if label in kept},
+        **metrics,
+        "rows": {label: of for label, of in metrics["classes"].items() if label in kept},
         "pairs": pairs[:MOST_PAIRS],
         "all_pairs": len(pairs),
     }
 
 
-def _last(record: RunFolder, figure: str) -> str:
-    """What a curve ends with, in words."""
-    shown_as = "{} {:.1%}" if figure == "accuracy" else "{} {:.3f}"
-    return ", ".join(
-        shown_as.format(split, record.history[f"{split}_{figure}"][-1]).replace(
-            "%", "\N{NO-BREAK SPACE}%"
-        )
-        for split in plots.SPLITS
-        if f"{split}_{figure}" in record.history
-    )
+def _errors(
+    folder: RunFolder, predictions: PredictionTable | None, predictor: Predictor | None
+) -> list[Any]:
+    if predictions is None:
+        return []
+    if predictor and predictor.card.classes != predictions.classes:
+        predictor = None  # the model file is from another run
+    return worst_errors(predictions, folder.photos, predictor)
 
 
-def _doubtful(answers: PredictionTable | None, root: Path) -> dict[str, Any]:
-    if not answers:
+def _suspected(table: PredictionTable | None, photos: Path) -> dict[str, Any]:
+    """Suspected label errors: their number, and the first ones with thumbnails."""
+    if not table:
         return {}
-    rows = doubtful_labels(answers)
-    shown_rows = [shown(answers, row, root) for row in rows[:MOST_DOUBTFUL]]
-    return {"count": len(rows), "photos": len(answers.file), "shown": shown_rows}
+    rows = suspected_label_errors(table)
+    shown = [show_prediction(table, row, photos) for row in rows[:MOST_SUSPECTED]]
+    return {"count": len(rows), "photos": len(table.file), "shown": shown}
 
 
-def _data(record: RunFolder) -> dict[str, Any]:
-    """Counts and thumbnails of each class, those with the fewest photos if there are many."""
-    counts = record.data["counts"]
-    totals = {label: sum(of[label] for of in counts.values()) for label in record.classes}
+def _data(folder: RunFolder) -> dict[str, Any]:
+    """Photo counts and thumbnails; if there are many classes, those with the fewest photos."""
+    counts = folder.data["counts"]
+    totals = {label: sum(of[label] for of in counts.values()) for label in folder.classes}
     order = {"train": 0, "validation": 1, "test": 2}
-    files: dict[str, list[str]] = {label: [] for label in record.classes}
-    for file in record.data["files"]:
+    files: dict[str, list[str]] = {label: [] for label in folder.classes}
+    for file in folder.data["files"]:
         files[class_of(file)].append(file)
     return {
         "splits": sorted(counts, key=lambda split: order.get(split, 3)),
         "totals": totals,
         "rows": sorted(sorted(totals, key=lambda label: totals[label])[:MOST_ROWS]),
-        "sizes": record.data.get("sizes"),
+        "sizes": folder.data.get("sizes"),
         "thumbnails": {
-            label: _thumbnails(files[label], record.root)
-            for label in record.classes[:CLASSES_SHOWN]
+            label: _thumbnails(files[label], folder.photos)
+            for label in folder.classes[:THUMBNAIL_CLASSES]
         },
     }
 
 
-def _thumbnails(files: list[str], root: Path) -> list[str]:
-    """A few of a class's photos from all over it; fewer where some are gone."""
-    few = files[:: max(1, len(files) // PHOTOS_OF_EACH)][:PHOTOS_OF_EACH]
-    drawn = (thumbnail(root / file, side=112, limit=3000) for file in few)
-    return [uri for uri in drawn if uri]
+def _thumbnails(files: list[str], photos: Path) -> list[str]:
+    """Thumbnails of a few evenly spaced photos of a class; missing photos are skipped."""
+    step = max(1, len(files) // THUMBNAILS_PER_CLASS)
+    chosen = files[::step][:THUMBNAILS_PER_CLASS]
+    uris = (thumbnail(photos / file, side=112, limit=3000) for file in chosen)
+    return [uri for uri in uris if uri]
 
 
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of settings beside the others."""
+def _flatten(settings: dict[str, Any]) -> dict[str, Any]:
+    """Move nested settings to the top level, with joined names."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         inner = value.items() if isinstance(value, dict) else [("", value)]
@@ -194,7 +239,7 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _environment() -> Environment:
-    """Every value is escaped: names of classes and files are whatever their owner chose."""
+    """Jinja with escaping, as class names and file names may contain HTML."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -211,17 +256,17 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
-    said = [f"{number}\N{NO-BREAK SPACE}{unit}" for number, unit in parts if number]
-    return " ".join(said[:2]) or "under a second"
+    nonzero = [f"{number}\N{NO-BREAK SPACE}{unit}" for number, unit in parts if number]
+    return " ".join(nonzero[:2]) or "less than a second"
 
 
 def _inline(svg: str) -> str:
-    """An SVG file's text as part of a page, where it needs no namespace."""
+    """Remove the namespace, which inline SVG does not need."""
     return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
 
 
 def _write(path: Path, text: str) -> Path:
     with atomic_write(path) as partial:
-        # A file name that is no Unicode has a sign that UTF-8 has not.
+        # File names that are not Unicode contain surrogates, which UTF-8 cannot encode.
         partial.write_text(text, encoding="utf-8", errors="replace")
     return path

@@ -1,4 +1,4 @@
-"""A model as it is served: calibrated on validation photos, measured, each answer written down."""
+"""Calibrate a model on validation photos, measure it, and write its predictions to files."""
 
 import csv
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from rich.table import Table
 
 from ml.data.image_folder import ImageFolder
 from ml.errors import DataError
-from ml.evaluation.evaluate import logits_of, score, truth_of
+from ml.evaluation.evaluate import evaluate_logits, predict_logits, true_classes
 from ml.evaluation.metrics import Floats
-from ml.evaluation.temperature import Calibration, fit
+from ml.evaluation.temperature import Calibration, fit_calibration
 from ml.export.onnx import stamp
 from ml.files import atomic_write, read_json, write_json
 from ml.models.card import Card
@@ -22,47 +22,52 @@ from ml.models.probability import probabilities
 from ml.predictor import Predictor
 
 MOST_CELLS = 5_000_000
-"""Probabilities that predictions.csv holds at most, 100 MB; of more none, but for the answer's."""
+"""If there are more probabilities (100 MB of text), predictions.csv holds only the largest."""
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What calibrating and measuring a model came to."""
+    """A calibrated model card, with what was measured."""
 
     card: Card
     metrics: dict[str, dict[str, Any]]
+    """By split, and a summary under "calibration"."""
     logits: dict[str, Floats]
-    """Of each held-out split, (N, C)."""
+    """By split, (N, C)."""
 
 
-def calibrate(predictor: Predictor, folder: ImageFolder, precision: float) -> CalibrationResult:
-    """Fit temperature and threshold on the validation photos, then measure both held-out splits.
+def calibrate(
+    predictor: Predictor, folder: ImageFolder, target_precision: float
+) -> CalibrationResult:
+    """Fit temperature and threshold on the validation photos, then measure on both held-out splits.
 
-    Without validation photos answers stay as the network gives them, and all are accepted.
+    Without validation photos the temperature is 1, and all predictions are accepted.
 
     Args:
-        precision: the share of accepted answers that shall be right.
+        target_precision: wanted accuracy of the accepted predictions.
     """
     held_out = {name: folder.of(name) for name in ("validation", "test") if folder.of(name)}
-    logits = {name: logits_of(predictor, samples) for name, samples in held_out.items()}
+    logits = {name: predict_logits(predictor, samples) for name, samples in held_out.items()}
     fitted = Calibration(temperature=1.0, threshold=0.0)
     if "validation" in held_out:
-        truth = truth_of(predictor.card, held_out["validation"])
-        fitted = fit(logits["validation"], truth, precision)
+        truth = true_classes(predictor.card, held_out["validation"])
+        fitted = fit_calibration(logits["validation"], truth, target_precision)
     card = predictor.card.model_copy(update=fitted._asdict())
-    metrics = {name: score(card, samples, logits[name]) for name, samples in held_out.items()}
-    kept = {name: {k: v for k, v in of.items() if k != "wrong"} for name, of in metrics.items()}
+    metrics = {
+        name: evaluate_logits(card, samples, logits[name]) for name, samples in held_out.items()
+    }
+    on_card = {name: {k: v for k, v in of.items() if k != "wrong"} for name, of in metrics.items()}
     if "validation" in held_out:
-        summary = _summary(fitted, precision, metrics)
-        metrics, kept = metrics | {"calibration": summary}, kept | {"calibration": summary}
-    card = card.model_copy(update={"scores": card.scores | kept})
+        summary = {"calibration": _summary(fitted, target_precision, metrics)}
+        metrics, on_card = metrics | summary, on_card | summary
+    card = card.model_copy(update={"scores": card.scores | on_card})
     return CalibrationResult(card, metrics, logits)
 
 
 def _summary(
-    fitted: Calibration, precision: float, metrics: dict[str, dict[str, Any]]
+    fitted: Calibration, target_precision: float, metrics: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    summary: dict[str, Any] = {**fitted._asdict(), "precision": precision}
+    summary: dict[str, Any] = {**fitted._asdict(), "precision": target_precision}
     for name, of in metrics.items():
         summary |= {
             f"{name}_error_before": of["calibration_error_before"],
@@ -73,72 +78,73 @@ def _summary(
     return summary
 
 
-def show_calibration(settled: CalibrationResult, console: Console) -> None:
-    """Print what calibrating bought, as a table."""
-    summary = settled.metrics.get("calibration")
+def show_calibration(result: CalibrationResult, console: Console) -> None:
+    """Print the calibration's effect as a table."""
+    summary = result.metrics.get("calibration")
     if summary is None:
-        console.print("No validation photos: answers are not calibrated, and all are accepted.")
+        console.print("Not calibrated, as there are no validation photos; accepts all predictions.")
         return
     console.print(
-        f"Calibrated: temperature {summary['temperature']:.3f}; accepted from a confidence of "
-        f"{summary['threshold']:.3f}, for {summary['precision']:.1%} right."
+        f"Temperature {summary['temperature']:.3f}. Predictions are accepted from a confidence of "
+        f"{summary['threshold']:.3f}, to reach a precision of {summary['precision']:.1%}."
     )
-    table = Table("photos", "calibration error", "after", "accepted", "of them right")
-    for name in settled.logits:
-        figures = ("error_before", "error_after", "coverage", "accepted_accuracy")
-        values = (summary[f"{name}_{figure}"] for figure in figures)
+    table = Table("split", "calibration error before", "after", "accepted", "accuracy of accepted")
+    for name in result.logits:
+        keys = ("error_before", "error_after", "coverage", "accepted_accuracy")
+        values = (summary[f"{name}_{key}"] for key in keys)
         table.add_row(name, *("none" if value is None else f"{value:.1%}" for value in values))
     console.print(table)
 
 
-def write_predictions(path: Path, folder: ImageFolder, settled: CalibrationResult) -> None:
-    """Write every held-out photo's answer to a CSV file, a row a photo."""
-    card = settled.card
+def write_predictions(path: Path, folder: ImageFolder, result: CalibrationResult) -> None:
+    """Write the prediction for every measured photo to a CSV file, one row per photo."""
+    card = result.card
     columns = ["split", "file", "truth", "answer", "confidence", "accepted", "loss"]
-    whole = sum(logits.size for logits in settled.logits.values()) <= MOST_CELLS
+    complete = sum(logits.size for logits in result.logits.values()) <= MOST_CELLS
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
-        writer.writerow(columns + [f"p:{label}" for label in card.classes if whole])
-        for split, logits in settled.logits.items():
-            answers = probabilities(logits, card.temperature)  # (N, C)
-            for sample, row in zip(folder.of(split), answers, strict=True):
-                chances = row.tolist()
-                confidence = max(chances)
+        writer.writerow(columns + [f"p:{label}" for label in card.classes if complete])
+        for split, logits in result.logits.items():
+            calibrated = probabilities(logits, card.temperature)  # (N, C)
+            for sample, of in zip(folder.of(split), calibrated, strict=True):
+                row = of.tolist()
+                confidence = max(row)
                 writer.writerow(
                     [
                         split,
                         sample.path.relative_to(folder.root).as_posix(),
                         sample.label,
-                        card.classes[chances.index(confidence)],
+                        card.classes[row.index(confidence)],
                         confidence,
                         int(confidence >= card.threshold),
-                        -log(max(chances[card.classes.index(sample.label)], 1e-12)),
-                        *(chances if whole else ()),
+                        -log(max(row[card.classes.index(sample.label)], 1e-12)),
+                        *(row if complete else ()),
                     ]
                 )
 
 
-def recalibrate(model: Path, folder: ImageFolder, precision: float) -> CalibrationResult:
-    """Fit a model file again, and bring all that stands beside it of the same run up to date.
+def recalibrate(model: Path, folder: ImageFolder, target_precision: float) -> CalibrationResult:
+    """Calibrate a model file again, and update the files of the same run beside it.
 
     Args:
-        folder: split; its validation photos must be ones that the model has not trained on.
+        folder: an image folder with a split; the model must not have trained on its validation
+            photos.
 
     Raises:
-        DataError: where there are no validation photos.
+        DataError: if there are no validation photos.
     """
     if not folder.of("validation"):
         raise DataError("There are no validation photos to calibrate on: add some photos.")
-    settled = calibrate(Predictor(model), folder, precision)
-    stamp(model, settled.card)
-    beside = model.with_suffix(".safetensors")
-    if beside.exists():
-        network, card = load(beside)
-        if card.version == settled.card.version:
-            save(beside, parameters_of(network), settled.card)
+    result = calibrate(Predictor(model), folder, target_precision)
+    stamp(model, result.card)
+    parameters = model.with_suffix(".safetensors")
+    if parameters.exists():
+        network, card = load(parameters)
+        if card.version == result.card.version:
+            save(parameters, parameters_of(network), result.card)
     predictions, metrics = model.with_name("predictions.csv"), model.with_name("metrics.json")
     if predictions.exists():
         training = {k: v for k, v in read_json(metrics).items() if k == "training"}
-        write_predictions(predictions, folder, settled)
-        write_json(metrics, settled.metrics | training)
-    return settled
+        write_predictions(predictions, folder, result)
+        write_json(metrics, result.metrics | training)
+    return result

@@ -1,8 +1,9 @@
-"""Suspected wrong labels among the photos that were trained on, each judged without itself.
+"""Find suspected label errors among the training photos, by out-of-fold predictions.
 
-The network has learnt its training photos' labels, the wrong ones too. What its backbone pooled
-of a photo before the run is innocent of them, and a linear classifier on that is fitted so fast
-that each fifth of the photos can have one of its own, which learnt from the other four alone.
+The trained network has memorised its training labels, wrong ones included. The features of the
+backbone that the run started from are independent of them, and a linear classifier on those
+features trains quickly. So each fifth of the photos is predicted by a classifier of its own,
+trained on the other four fifths.
 """
 
 import warnings
@@ -21,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ml.data.image_folder import ImageFolder
-from ml.errors import ModelError, SkyspotterError
+from ml.errors import ModelError, Rejected, SkyspotterError
 from ml.evaluation.metrics import Floats, Ints
 from ml.model import NETWORKS, normalise
 from ml.models.card import Card
@@ -35,104 +36,112 @@ from ml.training.loaders import in_order
 
 FOLDS = 5
 MOST_PHOTOS, MOST_CELLS = 20_000, 1_000_000
-"""Photos, and photos times classes, that are judged at most: some minutes on two cores."""
+"""Limits on photos, and on photos times classes; within them it takes minutes on two cores."""
 
 Features = npt.NDArray[np.float32]
 
 
-def audit_labels(config: Config, folder: ImageFolder, card: Card, console: Console) -> str:
-    """Write `doubts.csv`, the columns of `predictions.csv`; returns why not, or nothing.
+def audit_labels(
+    config: Config, folder: ImageFolder, card: Card, console: Console
+) -> Rejected | None:
+    """Write `label_audit.csv`, with the columns of `predictions.csv`; return why if it cannot.
 
-    No run fails for want of it: it is made when hours of training have just ended.
+    It runs at the end of a training run that may have taken hours, so that it never raises.
     """
     try:
-        reason = _out_of_reach(config, folder) or _write(config, folder, card)
+        rejected = _not_possible(config, folder) or _audit(config, folder, card)
     except KeyboardInterrupt:
-        reason = "It was stopped."
-    # What torch raises of a GPU without room, or of a loading process that died, is no other.
+        rejected = Rejected("It was interrupted.")
+    # torch raises RuntimeError if the GPU is out of memory or a loader process died.
     except (SkyspotterError, OSError, RuntimeError, ValueError, MemoryError) as error:
-        reason = f"It could not be done: {str(error) or type(error).__name__}"
-    if reason:
-        said = f"The labels of the training photos are not judged. {reason}"
-        console.print(said, style="yellow", markup=False, highlight=False)
-    return reason
+        rejected = Rejected(f"It failed: {str(error) or type(error).__name__}")
+    if rejected:
+        message = f"The labels of the training photos were not checked. {rejected.reason}"
+        console.print(message, style="yellow", markup=False, highlight=False)
+    return rejected
 
 
-def _out_of_reach(config: Config, folder: ImageFolder) -> str:
+def _not_possible(config: Config, folder: ImageFolder) -> Rejected | None:
+    """Say why a run's labels cannot be checked; None if they can."""
     photos, classes = len(folder.of("train")), len(folder.classes)
     if config.initial == "none":
-        return "The run started from a backbone that had learnt nothing."
+        return Rejected("The run started from an untrained backbone.")
     if config.time_budget:
-        return "The time budget is for training."
+        return Rejected("The run had a time budget, which is for training only.")
     if photos > MOST_PHOTOS or photos * classes > MOST_CELLS:
-        return (
-            f"{photos:,} photos of {classes:,} classes would take too long: {MOST_PHOTOS:,} photos "
-            f"are judged at most, and {MOST_CELLS:,} divided by the number of classes."
+        return Rejected(
+            f"{photos:,} photos of {classes:,} classes would take too long: the limits are "
+            f"{MOST_PHOTOS:,} photos, and {MOST_CELLS:,} for photos times classes."
         )
     if not all(sample.group for sample in folder.of("train")):
-        return "An older version began the run, and did not note which photos belong together."
-    # Nobody's own labels are in the shipped file, but for those who have its photos.
-    if config.initial not in STARTS and _knows(Path(config.initial), folder.classes):
-        return "The run started from a model of these classes, which may have learnt these labels."
-    return ""
+        return Rejected("The run was started by an older version, which did not record groups.")
+    # The shipped weights are excepted: they never saw the user's labels.
+    if config.initial not in STARTS and _knows_classes(Path(config.initial), folder.classes):
+        return Rejected(
+            "The run started from a model of the same classes, which may have memorised the labels."
+        )
+    return None
 
 
-def _knows(parameters: Path, classes: tuple[str, ...]) -> bool:
+def _knows_classes(parameters: Path, classes: tuple[str, ...]) -> bool:
     with suppress(ModelError):  # a bare backbone has no card
         return len(set(load(parameters)[1].classes) & set(classes)) > 1
     return False
 
 
-def _write(config: Config, folder: ImageFolder, card: Card) -> str:
+def _audit(config: Config, folder: ImageFolder, card: Card) -> Rejected | None:
     samples = folder.of("train")
-    pooled, truth = _pool(config, folder, card)
+    features, truth = _extract_features(config, folder, card)
     groups = np.unique([sample.group for sample in samples], return_inverse=True)[1]
-    usable = np.flatnonzero((truth >= 0) & np.isfinite(pooled).all(axis=1))
-    pairs = np.unique(np.stack([truth, groups])[:, usable], axis=1)  # each group once a class
+    usable = np.flatnonzero((truth >= 0) & np.isfinite(features).all(axis=1))
+    pairs = np.unique(np.stack([truth, groups])[:, usable], axis=1)  # each class and group once
     common = np.flatnonzero(np.bincount(pairs[0], minlength=1) >= FOLDS)
     usable = usable[np.isin(truth[usable], common)]
     if len(common) < 2:
-        return f"Fewer than two classes have training photos of at least {FOLDS} groups."
-    chances = out_of_fold(pooled[usable], truth[usable], groups[usable], len(folder.classes))
-    plain = card.model_copy(update={"temperature": 1.0, "threshold": 0.0})
-    of = replace(folder, samples=tuple(samples[i] for i in usable))
-    settled = CalibrationResult(plain, {}, {"train": np.log(np.maximum(chances, 1e-12))})
-    write_predictions(config.output / LABEL_AUDIT, of, settled)
-    return ""
+        return Rejected(f"Fewer than two classes have training photos of at least {FOLDS} groups.")
+    predicted = out_of_fold(features[usable], truth[usable], groups[usable], len(folder.classes))
+    uncalibrated = card.model_copy(update={"temperature": 1.0, "threshold": 0.0})
+    used = replace(folder, samples=tuple(samples[i] for i in usable))
+    result = CalibrationResult(uncalibrated, {}, {"train": np.log(np.maximum(predicted, 1e-12))})
+    write_predictions(config.output / LABEL_AUDIT, used, result)
+    return None
 
 
-def out_of_fold(pooled: Features, truth: Ints, groups: Ints, classes: int) -> Floats:
-    """What each photo's classes are given by a model that saw nothing of its group, (N, C).
+def out_of_fold(features: Features, truth: Ints, groups: Ints, classes: int) -> Floats:
+    """Predict each photo with a classifier that was not trained on its group.
 
     Args:
-        pooled: (N, F).
-        truth: (N,), indices of the classes, each of which has at least five groups.
-        groups: (N,), numbers of the groups that the photos are of.
+        features: (N, F).
+        truth: the class indices, (N,); each class needs at least five groups.
+        groups: the group indices, (N,).
+
+    Returns:
+        Probabilities, (N, C).
     """
-    chances = np.zeros((len(truth), classes))
-    folds = StratifiedGroupKFold(FOLDS).split(pooled, truth, groups)
-    for learnt, asked in track_progress(folds, "Judging the training photos", FOLDS):
-        # Far more is pooled than there are photos in most folders, so it takes a heavy hand.
+    predicted = np.zeros((len(truth), classes))
+    folds = StratifiedGroupKFold(FOLDS).split(features, truth, groups)
+    for train, rest in track_progress(folds, "Checking the labels of training photos", FOLDS):
+        # Most folders have fewer photos than features, so that strong regularisation is needed.
         model = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=300))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is good enough
-            model.fit(pooled[learnt], truth[learnt])
-        chances[np.ix_(asked, model.classes_)] = model.predict_proba(pooled[asked])
-    return chances
+            warnings.simplefilter("ignore", ConvergenceWarning)  # almost converged is good enough
+            model.fit(features[train], truth[train])
+        predicted[np.ix_(rest, model.classes_)] = model.predict_proba(features[rest])
+    return predicted
 
 
 @torch.no_grad()
-def _pool(config: Config, folder: ImageFolder, card: Card) -> tuple[Features, Ints]:
-    """What the backbone that the run began with pools of each photo, (N, 1280), and its class."""
+def _extract_features(config: Config, folder: ImageFolder, card: Card) -> tuple[Features, Ints]:
+    """Return each training photo's features by the initial backbone, (N, 1280), and its class."""
     network = NETWORKS[config.network](len(folder.classes))
     initialise(network, config.initial)
     device = Device.choose(config.workers)
     backbone = device.prepare(network.features.eval())
     loader = in_order(config, folder.of("train"), folder.classes, card.preprocessing)
-    pooled, truth = [], []
-    for pixels, labels in track_progress(loader, "Looking at the training photos"):
+    features, truth = [], []
+    for pixels, labels in track_progress(loader, "Extracting features of training photos"):
         with device.autocast():
             maps = backbone(normalise(device.to(pixels)))  # (N, 1280, 7, 7)
-        pooled.append(maps.float().mean(dim=(2, 3)).cpu().numpy())
-        truth.append(labels.numpy().copy())  # the loader's own would keep a file open
-    return np.concatenate(pooled), np.concatenate(truth)
+        features.append(maps.float().mean(dim=(2, 3)).cpu().numpy())
+        truth.append(labels.numpy().copy())  # the loader's tensor would keep a file open
+    return np.concatenate(features), np.concatenate(truth)

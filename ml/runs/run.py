@@ -14,7 +14,7 @@ from ml.data.recorded_split import can_decode, drop_unreadable, limit_samples, r
 from ml.data.split import split_folder
 from ml.data.synthetic import synthesize
 from ml.errors import DataError, SkyspotterError, listing
-from ml.evaluation.evaluate import show
+from ml.evaluation.evaluate import show_metrics
 from ml.export.onnx import export, stamp
 from ml.files import write_json
 from ml.images.decode import decode
@@ -23,7 +23,7 @@ from ml.models.checkpoint import load, parameters_of, save
 from ml.models.engine import Pixels
 from ml.predictor import Predictor
 from ml.report.page import write_report
-from ml.run_folder import LABEL_AUDIT
+from ml.run_folder import LABEL_AUDIT, OLD_LABEL_AUDIT
 from ml.runs.calibrate import calibrate, show_calibration, write_predictions
 from ml.runs.label_audit import audit_labels
 from ml.trainer import STATE, Trainer
@@ -126,7 +126,7 @@ def begin(config: Config, folder: ImageFolder, resume: bool) -> None:
     earlier run.
     """
     learnt = ("best.safetensors", "last.safetensors", "history.csv", STATE)
-    for name in (*RESULTS, LABEL_AUDIT, *(() if resume else learnt)):
+    for name in (*RESULTS, LABEL_AUDIT, OLD_LABEL_AUDIT, *(() if resume else learnt)):
         (config.output / name).unlink(missing_ok=True)
     if not resume:
         write_json(config.output / "data.json", folder.summary())
@@ -156,12 +156,13 @@ def _finish(
     settled = calibrate(Predictor(model), folder, config.precision)
     for split in settled.logits:
         console.print(f"[bold]{split}[/bold]")
-        show(settled.metrics[split], console)
+        show_metrics(settled.metrics[split], console)
     show_calibration(settled, console)
     write_predictions(output / "predictions.csv", folder, settled)
     save(output / "model.safetensors", parameters_of(network), settled.card)
     stamp(model, settled.card)
-    training["not_judged"] = audit_labels(config, folder, settled.card, console)
+    rejected = audit_labels(config, folder, settled.card, console)
+    training["not_judged"] = rejected.reason if rejected else ""
     write_json(output / "metrics.json", settled.metrics | {"training": training})
     console.print(f"Look at it: {write_report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)

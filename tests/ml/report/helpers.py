@@ -1,4 +1,4 @@
-"""A run folder, written by hand."""
+"""Write the files of a run folder without training."""
 
 import csv
 import json
@@ -16,8 +16,8 @@ def write_history(run: Path, classes: Sequence[str], epochs: int) -> None:
         for split in ("train", "validation", "test"):
             row |= {f"{split}_loss": 1 / epoch, f"{split}_accuracy": 1 - 0.5 / epoch}
             for label in classes:
-                figures = ("precision", "recall", "f1")
-                row |= {f"{split}_{figure}_{label}": 1 - 0.4 / epoch for figure in figures}
+                metrics = ("precision", "recall", "f1")
+                row |= {f"{split}_{metric}_{label}": 1 - 0.4 / epoch for metric in metrics}
         rows.append(row)
     with (run / "history.csv").open("w", newline="", encoding="utf-8") as opened:
         writer = csv.DictWriter(opened, rows[0])
@@ -25,23 +25,23 @@ def write_history(run: Path, classes: Sequence[str], epochs: int) -> None:
         writer.writerows(rows)
 
 
-def write_answers(
+def write_predictions(
     run: Path,
     files: Sequence[tuple[str, str, str]],
     classes: Sequence[str],
-    answers: Any,
+    probabilities: Any,
     name: str = "predictions.csv",
 ) -> None:
-    """`files` are (split, file, truth), `answers` the probabilities (N, C)."""
+    """`files` are (split, file, truth); `probabilities` are (N, C)."""
     columns = ["split", "file", "truth", "answer", "confidence", "accepted", "loss"]
     with (run / name).open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
         writer.writerow([*columns, *(f"p:{label}" for label in classes)])
-        for (split, file, truth), chances in zip(files, answers, strict=True):
-            loss = -np.log(max(chances[classes.index(truth)], 1e-12))
-            best = int(np.argmax(chances))
-            sure = [classes[best], chances[best], int(chances[best] > 0.5), loss]
-            writer.writerow([split, file, truth, *sure, *chances])
+        for (split, file, truth), row in zip(files, probabilities, strict=True):
+            loss = -np.log(max(row[classes.index(truth)], 1e-12))
+            best = int(np.argmax(row))
+            predicted = [classes[best], row[best], int(row[best] > 0.5), loss]
+            writer.writerow([split, file, truth, *predicted, *row])
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -9,26 +9,26 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_blocks_and_layers_hold_every_parameter_once() -> None:
+def test_blocks_and_layers_count_every_parameter_once() -> None:
     for network in (Net(7).eval(), PlainNet(7).eval()):
         assert sum(block.parameters for block in blocks(network)) == parameters(network)
         assert sum(layer.parameters for layer in layers(network)) == parameters(network)
 
 
-def test_the_three_taps_meet_in_the_sum() -> None:
+def test_the_three_branches_join_in_the_sum() -> None:
     found = {block.name: block for block in blocks(Net(5).eval())}
     (total,) = (block for block in found.values() if block.owner == "sum")
     assert {source.name for source in total.inputs} == {"fine 0-1", "middle", "coarse 0-1"}
     assert [source.name for source in found["fine 0-1"].inputs] == ["features 0-6"]
     assert [source.name for source in found["middle"].inputs] == ["features 7-13"]
     assert total.shape == (128, 7, 7)
-    assert {tuple(block.answers): block.shape for block in found.values() if block.answers} == {
+    assert {tuple(block.outputs): block.shape for block in found.values() if block.outputs} == {
         ("logits",): (5,),
         ("evidence",): (5, 7, 7),
     }
 
 
-def test_layers_are_what_the_module_computes() -> None:
+def test_shapes_are_those_of_the_forward_pass() -> None:
     network = Net(4).eval()
     shapes: list[tuple[int, ...]] = []
     network.middle.register_forward_hook(lambda _m, _i, output: shapes.append(output.shape))
@@ -38,7 +38,7 @@ def test_layers_are_what_the_module_computes() -> None:
     assert [layer.name for layer in layers(network)][-1] == "classifier"
 
 
-def test_boxes_do_not_overlap_and_arrows_go_down() -> None:
+def test_boxes_do_not_overlap_and_arrows_point_down() -> None:
     for network in (Net().eval(), PlainNet().eval()):
         found = blocks(network)
         assert len({(block.rank, block.column) for block in found}) == len(found)
@@ -46,7 +46,7 @@ def test_boxes_do_not_overlap_and_arrows_go_down() -> None:
             assert all(source.top + source.height < block.top for source in block.inputs)
 
 
-def test_a_network_of_another_shape_is_drawn_too() -> None:
+def test_any_other_network_can_be_drawn() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()

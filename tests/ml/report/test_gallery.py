@@ -6,28 +6,30 @@ import pytest
 from PIL import Image
 
 from ml.predictor import Predictor
-from ml.report.gallery import evidence_map, mistakes, thumbnail
+from ml.report.gallery import evidence_map, thumbnail, worst_errors
 from ml.run_folder import PredictionTable
 
 
 @pytest.fixture
-def answers() -> PredictionTable:
-    """Of class a 12 wrong and 1 right, of b 2 right, of c none."""
+def table() -> PredictionTable:
+    """12 wrong and 1 correct prediction for class a, 2 correct for b, no photos of c."""
     truth = ("a",) * 13 + ("b",) * 2
-    answer = ("b",) * 12 + ("a", "b", "b")
-    chances = np.array([[(i + 1) / 100, 1 - (i + 1) / 100, 0] for i in range(12)])
-    chances = np.concatenate([chances, [[1, 0, 0], [0, 1, 0], [0, 1, 0]]])
-    true = chances[np.arange(15), [("a", "b", "c").index(label) for label in truth]]
+    predicted = ("b",) * 12 + ("a", "b", "b")
+    probabilities = np.array([[(i + 1) / 100, 1 - (i + 1) / 100, 0] for i in range(12)])
+    probabilities = np.concatenate([probabilities, [[1, 0, 0], [0, 1, 0], [0, 1, 0]]])
+    true = probabilities[np.arange(15), [("a", "b", "c").index(label) for label in truth]]
     files = tuple(f"{label}/{i}.jpg" for i, label in enumerate(truth))
     accepted = np.ones(15, dtype=bool)
-    columns = (("test",) * 15, files, truth, answer)
-    return PredictionTable(("a", "b", "c"), *columns, chances.max(axis=1), accepted, -np.log(true))
+    columns = (("test",) * 15, files, truth, predicted)
+    return PredictionTable(
+        ("a", "b", "c"), *columns, probabilities.max(axis=1), accepted, -np.log(true)
+    )
 
 
-def test_the_ten_worst_by_loss_and_how_many_there_were(
-    answers: PredictionTable, tmp_path: Path
+def test_the_ten_worst_errors_by_loss_and_their_number(
+    table: PredictionTable, tmp_path: Path
 ) -> None:
-    a, b = mistakes(answers, tmp_path, None)
+    a, b = worst_errors(table, tmp_path, None)
     assert (a.label, a.photos, a.wrong, len(a.worst)) == ("a", 13, 12, 10)
     assert [it.file for it in a.worst] == [f"a/{i}.jpg" for i in range(10)]
     assert a.worst[0].loss == pytest.approx(-np.log(0.01))
@@ -36,19 +38,21 @@ def test_the_ten_worst_by_loss_and_how_many_there_were(
     assert (b.label, b.wrong, b.worst) == ("b", 0, [])
 
 
-def test_a_photo_that_is_gone_is_shown_as_gone(answers: PredictionTable, tmp_path: Path) -> None:
-    assert mistakes(answers, tmp_path, None)[0].worst[0].thumbnail is None
+def test_a_missing_photo_has_no_thumbnail(table: PredictionTable, tmp_path: Path) -> None:
+    assert worst_errors(table, tmp_path, None)[0].worst[0].thumbnail is None
 
 
-def test_the_map_is_orange_where_the_photo_speaks_for_the_answer(
+def test_the_map_is_orange_where_the_evidence_favours_the_predicted_class(
     shipped: Predictor, photo: bytes
 ) -> None:
     prediction = shipped.predict(photo)
     evidence = np.zeros_like(prediction.evidence)
-    evidence[:, 1, :, :3] = 4  # for the answer, on the left
-    evidence[:, 0, :, 4:] = 4  # for the truth, on the right
+    evidence[:, 1, :, :3] = 4  # for the predicted class, on the left
+    evidence[:, 0, :, 4:] = 4  # for the true class, on the right
     logits = evidence.mean(axis=(0, 2, 3))
-    drawn = evidence_map(replace(prediction, evidence=evidence, logits=logits), answer=1, truth=0)
+    drawn = evidence_map(
+        replace(prediction, evidence=evidence, logits=logits), predicted=1, truth=0
+    )
     pixels = np.asarray(drawn.convert("RGBA")).astype(int)
     middle = pixels[pixels.shape[0] // 2]
     seen = middle[middle[:, 3] > 100]
@@ -57,7 +61,7 @@ def test_the_map_is_orange_where_the_photo_speaks_for_the_answer(
     assert abs(drawn.width / drawn.height - prediction.photo.width / prediction.photo.height) < 0.1
 
 
-def test_a_strip_and_the_noisiest_photo_have_small_thumbnails(tmp_path: Path) -> None:
+def test_very_wide_and_very_noisy_photos_have_small_thumbnails(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     Image.new("RGB", (4000, 2)).save(tmp_path / "strip.png")

@@ -12,14 +12,14 @@ from rich.console import Console
 from ml.data.image_folder import ImageFolder, scan
 from ml.data.split import split_folder
 from ml.errors import DataError
-from ml.evaluation.evaluate import truth_of
+from ml.evaluation.evaluate import true_classes
 from ml.evaluation.metrics import calibration_error
 from ml.export.onnx import stamp
 from ml.models.card import Split
 from ml.models.checkpoint import load, parameters_of, save
 from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.run_folder import doubtful_labels, read_answers
+from ml.run_folder import read_predictions, suspected_label_errors
 from ml.runs.calibrate import (
     CalibrationResult,
     calibrate,
@@ -45,43 +45,43 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def settled(folder: ImageFolder, model: Path) -> CalibrationResult:
+def result(folder: ImageFolder, model: Path) -> CalibrationResult:
     return calibrate(Predictor(model), folder, 0.8)
 
 
 def test_the_card_carries_what_was_fitted_and_what_it_buys(
-    settled: CalibrationResult, folder: ImageFolder
+    result: CalibrationResult, folder: ImageFolder
 ) -> None:
-    summary = settled.metrics["calibration"]
+    summary = result.metrics["calibration"]
     assert set(summary) == {"temperature", "threshold", "precision"} | {
         f"{split}_{figure}"
         for split in ("validation", "test")
         for figure in ("error_before", "error_after", "coverage", "accepted_accuracy")
     }
-    assert settled.card.scores["calibration"] == summary
-    assert settled.card.temperature == summary["temperature"] != 1
-    assert settled.card.threshold == summary["threshold"] > 0.25
+    assert result.card.scores["calibration"] == summary
+    assert result.card.temperature == summary["temperature"] != 1
+    assert result.card.threshold == summary["threshold"] > 0.25
     assert summary["precision"] == 0.8
-    for split, logits in settled.logits.items():
-        truth = truth_of(settled.card, folder.of(split))
+    for split, logits in result.logits.items():
+        truth = true_classes(result.card, folder.of(split))
         before = calibration_error(probabilities(logits), truth)
-        after = calibration_error(probabilities(logits, settled.card.temperature), truth)
+        after = calibration_error(probabilities(logits, result.card.temperature), truth)
         assert summary[f"{split}_error_before"] == before
         assert summary[f"{split}_error_after"] == after != before
-    json.dumps(settled.metrics, allow_nan=False)
+    json.dumps(result.metrics, allow_nan=False)
 
 
 def test_every_held_out_photo_has_a_row_that_the_predictor_agrees_with(
-    settled: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
+    result: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
-    write_predictions(tmp_path / "predictions.csv", folder, settled)
+    write_predictions(tmp_path / "predictions.csv", folder, result)
     with (tmp_path / "predictions.csv").open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
     held_out = folder.of("validation") + folder.of("test")
     names = [sample.path.relative_to(folder.root).as_posix() for sample in held_out]
     assert [row["file"] for row in rows] == names
     predictor = Predictor(model)
-    predictor.engine.card = settled.card
+    predictor.engine.card = result.card
     for row in rows[::5]:
         answer = predictor.predict(folder.root / row["file"])
         assert row["answer"] == answer.label
@@ -93,66 +93,70 @@ def test_every_held_out_photo_has_a_row_that_the_predictor_agrees_with(
     for split in ("validation", "test"):
         accepted = [row for row in rows if row["split"] == split and row["accepted"] == "1"]
         right = sum(row["truth"] == row["answer"] for row in accepted)
-        scores = settled.metrics[split]
+        scores = result.metrics[split]
         assert len(accepted) == round(scores["coverage"] * scores["photos"])
         if accepted:
             assert right / len(accepted) == pytest.approx(scores["accepted_accuracy"])
 
 
 def test_of_too_many_probabilities_none_are_written(
-    settled: CalibrationResult, folder: ImageFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    result: CalibrationResult,
+    folder: ImageFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wanted = [settled.metrics[split]["photos"] for split in ("validation", "test")]
+    wanted = [result.metrics[split]["photos"] for split in ("validation", "test")]
     monkeypatch.setattr("ml.runs.calibrate.MOST_CELLS", 4 * sum(wanted))
-    write_predictions(tmp_path / "whole.csv", folder, settled)
+    write_predictions(tmp_path / "whole.csv", folder, result)
     monkeypatch.setattr("ml.runs.calibrate.MOST_CELLS", 4 * sum(wanted) - 1)
-    write_predictions(tmp_path / "short.csv", folder, settled)
+    write_predictions(tmp_path / "short.csv", folder, result)
     header = (tmp_path / "whole.csv").read_text(encoding="utf-8").splitlines()[0]
     assert (tmp_path / "short.csv").read_text().splitlines()[0] == header.partition(",p:")[0]
     whole, short = (
-        read_answers(tmp_path / f"{name}.csv", settled.card.classes) for name in ("whole", "short")
+        read_predictions(tmp_path / f"{name}.csv", result.card.classes)
+        for name in ("whole", "short")
     )
     assert whole is not None
     assert short is not None
     for one, other in zip(astuple(whole), astuple(short), strict=True):
         assert np.array_equal(one, other)
-    assert doubtful_labels(whole) == doubtful_labels(short)
+    assert suspected_label_errors(whole) == suspected_label_errors(short)
 
 
 def test_a_model_that_is_calibrated_already_comes_out_the_same(
-    settled: CalibrationResult, folder: ImageFolder, model: Path
+    result: CalibrationResult, folder: ImageFolder, model: Path
 ) -> None:
     predictor = Predictor(model)
-    predictor.engine.card = settled.card
-    assert calibrate(predictor, folder, 0.8).metrics == settled.metrics
+    predictor.engine.card = result.card
+    assert calibrate(predictor, folder, 0.8).metrics == result.metrics
 
 
 def test_without_validation_photos_nothing_is_claimed(drawn: Path, model: Path) -> None:
-    settled = calibrate(
+    result = calibrate(
         Predictor(model), split_folder(scan(drawn), Split(validation=0, test=0.1)), 0.99
     )
-    assert (settled.card.temperature, settled.card.threshold) == (1, 0)
-    assert set(settled.metrics) == {"test"}
-    assert settled.metrics["test"]["coverage"] == 1
+    assert (result.card.temperature, result.card.threshold) == (1, 0)
+    assert set(result.metrics) == {"test"}
+    assert result.metrics["test"]["coverage"] == 1
     console = Console(record=True, width=120)
-    show_calibration(settled, console)
-    assert "No validation photos" in console.export_text()
+    show_calibration(result, console)
+    assert "no validation photos" in console.export_text()
 
 
 def test_a_model_file_is_calibrated_again(
-    settled: CalibrationResult, folder: ImageFolder, model: Path, drawn: Path, tmp_path: Path
+    result: CalibrationResult, folder: ImageFolder, model: Path, drawn: Path, tmp_path: Path
 ) -> None:
     again, beside = tmp_path / "model.onnx", tmp_path / "model.safetensors"
     shutil.copy(model, again)
     shutil.copy(SHIPPED_MODEL.with_suffix(".safetensors"), beside)
-    assert recalibrate(again, folder, 0.8).card == settled.card
-    assert Predictor(again).card == settled.card == load(beside)[1]
+    assert recalibrate(again, folder, 0.8).card == result.card
+    assert Predictor(again).card == result.card == load(beside)[1]
     with pytest.raises(DataError, match="no validation photos"):
         recalibrate(again, split_folder(scan(drawn), Split(validation=0)), 0.8)
 
 
 def test_what_stands_in_a_run_folder_follows_a_calibration(
-    settled: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
+    result: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
     shutil.copy(model, tmp_path / "model.onnx")
     training = {"training": {"best_epoch": 3}}
@@ -162,8 +166,8 @@ def test_what_stands_in_a_run_folder_follows_a_calibration(
     (tmp_path / "predictions.csv").write_text("split,file\n")
     recalibrate(tmp_path / "model.onnx", folder, 0.8)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
-    assert metrics == settled.metrics | training
-    write_predictions(tmp_path / "expected.csv", folder, settled)
+    assert metrics == result.metrics | training
+    write_predictions(tmp_path / "expected.csv", folder, result)
     assert (tmp_path / "predictions.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
 
 

@@ -55,7 +55,7 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
         "history.csv",
         "metrics.json",
         "predictions.csv",
-        "doubts.csv",
+        "label_audit.csv",
         "last.safetensors",
         "last.pt",
         "best.safetensors",
@@ -67,7 +67,7 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
 
 
 def test_training_photos_are_judged_at_the_end(finished: Path) -> None:
-    with (finished / "doubts.csv").open(newline="", encoding="utf-8") as opened:
+    with (finished / "label_audit.csv").open(newline="", encoding="utf-8") as opened:
         judged = {row["file"] for row in csv.DictReader(opened)}
     split_of = read(finished / "data.json")["files"]
     assert {split_of[file] for file in judged} == {"train"}
@@ -87,11 +87,12 @@ def test_ctrl_c_among_the_last_things_leaves_them_to_do(
         patched.setattr("ml.runs.run.audit_labels", interrupted)
         with pytest.raises(SkyspotterError, match="--resume"):
             run(config, Console(quiet=True))
-    (output / "doubts.csv").write_text("an earlier run's")
+    for name in ("label_audit.csv", "doubts.csv"):
+        (output / name).write_text("an earlier run's")
     initial.unlink()  # it is needed no more, but to judge by
     run(config, Console(quiet=True), resume=True)
     assert "no file" in read(output / "metrics.json")["training"]["not_judged"]
-    assert not (output / "doubts.csv").exists()
+    assert not any((output / name).exists() for name in ("label_audit.csv", "doubts.csv"))
 
 
 def test_history_has_a_row_an_epoch_with_each_classs_figures(finished: Path) -> None:

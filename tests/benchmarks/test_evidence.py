@@ -1,5 +1,6 @@
-import json
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,13 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from ml.cli.main import cli
+from benchmarks.evidence import STEPS, compare_maps, curve_areas, grad_cam, main
 from ml.data.image_folder import scan
 from ml.data.sample import Sample
 from ml.errors import DataError, ModelError
-from ml.evaluation.evidence_metrics import STEPS, curve_areas, grad_cam, judge
 from ml.images.preprocessing import PADDING, Preprocessing
 from ml.model import Net, PlainNet, normalise
 from ml.models.card import Card
@@ -28,8 +27,8 @@ CARD = Card(
 )
 
 
-class Corner:
-    """An engine for which all that counts is how bright the last cell but one of each side is."""
+class CornerEngine:
+    """An engine whose logit is the brightness of the cell one before the lower right corner."""
 
     name, card = "engine", CARD
 
@@ -38,7 +37,7 @@ class Corner:
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
         cells = np.zeros((len(pixels), 2, 7, 7), np.float32)
-        # What surrounds pixel 32 x 5, as a cell of the network does.
+        # Cell 5 is centred on pixel 32 x 5, as a cell of the network is.
         around = pixels[:, 144:176, 144:176].mean(axis=(1, 2, 3)) - np.mean(PADDING)
         cells[:, 0, 5, 5] = around
         return cells.mean(axis=(2, 3)), self.evidence(cells)
@@ -46,7 +45,7 @@ class Corner:
 
 @pytest.fixture
 def photo() -> Pixels:
-    """Gray, with something bright where the engine looks: (1, 224, 224, 3)."""
+    """Grey, with a bright square where the engine looks, (1, 224, 224, 3)."""
     pixels = np.full((1, 224, 224, 3), PADDING, np.uint8)
     pixels[:, 144:176, 144:176] = 255
     return pixels
@@ -61,27 +60,29 @@ def sample_of(photo: Pixels, folder: Path, **columns: str) -> Sample:
 BOX = {"x0": "140", "y0": "140", "x1": "180", "y1": "180"}
 
 
-def test_evidence_that_is_right_wins_and_wrong_evidence_loses(
+def test_correct_evidence_beats_the_centre_and_reversed_evidence_does_not(
     photo: Pixels, tmp_path: Path
 ) -> None:
     sample = sample_of(photo, tmp_path, **BOX)
-    right = judge(Predictor(engine=Corner()), PARAMETERS, [sample])
-    wrong = judge(Predictor(engine=Corner(lambda cells: -cells)), PARAMETERS, [sample])
-    found, lost = right["maps"]["evidence"], wrong["maps"]["evidence"]
-    assert found["pointing"]["mean"] == 1
-    assert lost["pointing"]["mean"] == right["maps"]["centre"]["pointing"]["mean"] == 0
-    assert found["deletion"]["mean"] < right["maps"]["centre"]["deletion"]["mean"]
-    assert found["insertion"]["mean"] > right["maps"]["centre"]["insertion"]["mean"]
-    assert lost["deletion"]["mean"] > found["deletion"]["mean"]
-    assert lost["insertion"]["mean"] < found["insertion"]["mean"]
-    assert right["box"] == pytest.approx((40 / 224) ** 2)
-    assert right["photos"] == 1
+    correct = compare_maps(Predictor(engine=CornerEngine()), PARAMETERS, [sample])
+    negated = compare_maps(
+        Predictor(engine=CornerEngine(lambda cells: -cells)), PARAMETERS, [sample]
+    )
+    good, bad = correct["maps"]["evidence"], negated["maps"]["evidence"]
+    assert good["pointing"]["mean"] == 1
+    assert bad["pointing"]["mean"] == correct["maps"]["centre"]["pointing"]["mean"] == 0
+    assert good["deletion"]["mean"] < correct["maps"]["centre"]["deletion"]["mean"]
+    assert good["insertion"]["mean"] > correct["maps"]["centre"]["insertion"]["mean"]
+    assert bad["deletion"]["mean"] > good["deletion"]["mean"]
+    assert bad["insertion"]["mean"] < good["insertion"]["mean"]
+    assert correct["box"] == pytest.approx((40 / 224) ** 2)
+    assert correct["photos"] == 1
 
 
-def test_areas_of_a_curve_one_can_foresee() -> None:
-    """A class whose logit counts the pixels that are left."""
+def test_areas_of_known_curves() -> None:
+    """The class's probability is the fraction of white pixels."""
 
-    class Count:
+    class CountEngine:
         name, card = "engine", CARD
 
         def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
@@ -90,17 +91,17 @@ def test_areas_of_a_curve_one_can_foresee() -> None:
             return logits.astype(np.float32), np.zeros((len(pixels), 2, 7, 7), np.float32)
 
     white = np.full((1, 64, 64, 3), 255, np.uint8)
-    heat = np.random.default_rng(0).random((64, 64))
-    deletion, insertion = curve_areas(Predictor(engine=Count()), white, 0, heat)
-    # The share of white falls from one to nothing in a straight line; blurred white is white.
+    saliency = np.random.default_rng(0).random((64, 64))
+    deletion, insertion = curve_areas(Predictor(engine=CountEngine()), white, 0, saliency)
+    # White falls linearly from all to none; a blurred white photo is white.
     assert deletion == pytest.approx(0.5, abs=1e-3)
     assert insertion == pytest.approx(1, abs=1e-3)
 
 
-def test_the_hottest_places_go_first() -> None:
+def test_the_strongest_pixels_are_changed_first() -> None:
     seen: list[Pixels] = []
 
-    class Watch:
+    class RecordingEngine:
         name, card = "engine", CARD
 
         def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
@@ -110,8 +111,8 @@ def test_the_hottest_places_go_first() -> None:
             )
 
     photo = np.random.default_rng(0).integers(0, 100, (1, 64, 64, 3), dtype=np.uint8)
-    heat = np.linspace(1, 0, 64 * 64).reshape(64, 64)  # falls from top to bottom
-    curve_areas(Predictor(engine=Watch()), photo, 0, heat)
+    saliency = np.linspace(1, 0, 64 * 64).reshape(64, 64)  # falls from top to bottom
+    curve_areas(Predictor(engine=RecordingEngine()), photo, 0, saliency)
     deleted, inserted = seen[0].reshape(2, STEPS + 1, 64, 64, 3)
     rows = 64 // STEPS
     for step in (0, 5, STEPS):
@@ -121,8 +122,8 @@ def test_the_hottest_places_go_first() -> None:
     assert inserted[0].std() < photo.std() / 3, "it starts blurred"
 
 
-def test_grad_cam_of_a_linear_head_is_its_evidence_without_constant_and_negatives() -> None:
-    """Grad-CAM is class activation mapping there (Selvaraju et al. 2017, appendix A)."""
+def test_grad_cam_of_a_linear_head_is_the_positive_evidence_without_its_constant() -> None:
+    """There it equals class activation mapping (Selvaraju et al. 2017, appendix A)."""
     torch.manual_seed(0)
     network = PlainNet(3).eval()
     pixels = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8)
@@ -135,7 +136,7 @@ def test_grad_cam_of_a_linear_head_is_its_evidence_without_constant_and_negative
         np.testing.assert_allclose(found, expected.detach(), atol=1e-6)
 
 
-def test_grad_cam_leaves_the_network_as_it_was() -> None:
+def test_grad_cam_does_not_change_the_network() -> None:
     network = Net(3).eval()
     pixels = np.random.default_rng(0).integers(0, 255, (1, 96, 96, 3), dtype=np.uint8)
     assert grad_cam(network, pixels, 1).shape == (3, 3)
@@ -143,21 +144,25 @@ def test_grad_cam_leaves_the_network_as_it_was() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_photos_without_boxes_are_refused(shipped: Predictor, drawn: Path) -> None:
+def test_photos_without_boxes_are_an_error(shipped: Predictor, drawn: Path) -> None:
     samples = [Sample(sample.path, sample.label) for sample in scan(drawn).samples]
     with pytest.raises(DataError, match="x0, y0, x1, y1"):
-        judge(shipped, PARAMETERS, samples)
+        compare_maps(shipped, PARAMETERS, samples)
     broken = Sample(samples[0].path, samples[0].label, columns=BOX | {"x1": "wide"})
     with pytest.raises(DataError, match="not four numbers"):
-        judge(shipped, PARAMETERS, [broken])
+        compare_maps(shipped, PARAMETERS, [broken])
 
 
-def test_parameters_that_are_not_there(photo: Pixels, tmp_path: Path) -> None:
+def test_missing_parameters_are_an_error(photo: Pixels, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no file"):
-        judge(Predictor(engine=Corner()), tmp_path / "x", [sample_of(photo, tmp_path, **BOX)])
+        compare_maps(
+            Predictor(engine=CornerEngine()), tmp_path / "x", [sample_of(photo, tmp_path, **BOX)]
+        )
 
 
-def test_the_command_tells_and_writes_what_was_measured(drawn: Path, tmp_path: Path) -> None:
+def test_the_script_prints_every_metric(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     few = tmp_path / "few"
     for folder in drawn.iterdir():
         if folder.is_dir():
@@ -165,16 +170,16 @@ def test_the_command_tells_and_writes_what_was_measured(drawn: Path, tmp_path: P
             first = min(folder.iterdir())
             shutil.copy(first, few / folder.name / first.name)
     shutil.copy(drawn / "index.csv", few)
-    written = tmp_path / "scores.json"
-    options = ["--split", "all", "--evidence", "--json", str(written)]
-    result = CliRunner().invoke(cli, ["evaluate", str(SHIPPED_MODEL), str(few), *options])
-    assert result.exit_code == 0, result.output
-    scores = json.loads(written.read_text())["evidence"]
-    assert scores["photos"] == 4
-    assert 0 < scores["box"] < 1
-    assert set(scores["maps"]) == {"evidence", "Grad-CAM", "centre"}
-    for figures in scores["maps"].values():
-        assert set(figures) == {"pointing", "deletion", "insertion"}
-        for of in figures.values():
-            assert 0 <= of["mean"] <= 1
-            assert f"{of['mean']:.3f}" in result.output
+    monkeypatch.setattr(sys, "argv", ["evidence.py", str(SHIPPED_MODEL), str(few), "--split=all"])
+    main()
+    printed = capsys.readouterr().out
+    assert "4 photos with bounding boxes" in printed
+    for method in ("evidence", "Grad-CAM", "centre"):
+        (row,) = (line for line in printed.splitlines() if method in line)
+        means = [float(mean) for mean in re.findall(r"([\d.]+) ±", row)]
+        assert len(means) == 3
+        assert all(0 <= mean <= 1 for mean in means)
+    monkeypatch.setattr(sys, "argv", ["evidence.py", str(SHIPPED_MODEL), str(tmp_path / "gone")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "gone" in capsys.readouterr().err
