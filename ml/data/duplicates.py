@@ -32,12 +32,7 @@ def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) ->
     are dropped.
     """
     dropped, identical_to = _find_identical(samples, prints)
-    groups = _UnionFind(len(samples))
-    first_of: dict[str, int] = {}
-    for i, sample in enumerate(samples):
-        groups.join(identical_to.get(i, i), i)
-        if sample.group:
-            groups.join(first_of.setdefault(sample.group, i), i)
+    groups = _group_samples(samples, identical_to)
     single = [i for i in range(len(samples)) if i not in identical_to]
     copies: dict[int, int] = {}
     conflicts: dict[int, int] = {}
@@ -82,6 +77,17 @@ def _find_identical(
         if len({samples[i].label for i in members}) > 1:
             dropped |= dict.fromkeys(members, _in_two_classes([samples[i] for i in members]))
     return dropped, identical_to
+
+
+def _group_samples(samples: Sequence[Sample], identical_to: dict[int, int]) -> "_UnionFind":
+    """Group identical files, and the samples of each group of `index.csv`."""
+    groups = _UnionFind(len(samples))
+    first_of: dict[str, int] = {}
+    for i, sample in enumerate(samples):
+        groups.join(identical_to.get(i, i), i)
+        if sample.group:
+            groups.join(first_of.setdefault(sample.group, i), i)
+    return groups
 
 
 def _copy_of(sample: Sample) -> str:

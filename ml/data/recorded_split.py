@@ -42,10 +42,7 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
     unreadable photos later. If files are new or missing, a message says so.
 
     Args:
-        root: the image folder.
-        summary: the `data.json` of a run.
         limit: the limit of photos per class that the run was started with; 0: none.
-        console: shows the message.
 
     Raises:
         DataError: if the folder or `data.json` cannot be read.
@@ -86,15 +83,9 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
 def split_as_trained(folder: ImageFolder, run: Path, split: Split, console: Console) -> ImageFolder:
     """Split a folder as it was split when a model was trained.
 
-    The `data.json` beside the model records the split of each photo. Photos that it does not
-    name get no split, unless the folder has its own. If there is no `data.json`, or it names
-    none of the photos, the folder is split by `split`.
-
-    Args:
-        folder: the folder to split.
-        run: the folder that contains the model.
-        split: the split settings of the model.
-        console: shows how many photos are new.
+    The `data.json` of the model's folder, `run`, records the split of each photo. Photos that it
+    does not name get no split, unless the folder has its own. If there is no `data.json`, or it
+    names none of the photos, the folder is split by `split`.
     """
     files = _read_record(run / "data.json")["files"] if (run / "data.json").exists() else {}
     names = [sample.path.relative_to(folder.root).as_posix() for sample in folder.samples]

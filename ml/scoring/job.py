@@ -49,7 +49,7 @@ def to_list_table(items: Iterable[ScoringItem]) -> pa.Table:
     """Write items as a table. Names are bytes, because they may not be valid text."""
     rows = [(os.fsencode(i.name), i.rejected.reason if i.rejected else "") for i in items]
     names, faults = zip(*rows, strict=True)
-    return pa.table({"name": names, "fault": faults})
+    return pa.table({"name": names, "fault": faults})  # as in the lists of older versions
 
 
 def result_schema(classes: Sequence[str]) -> pa.Schema:

@@ -25,7 +25,7 @@ def read_with_retries(name: str) -> bytes | Rejected:
         The bytes, or why there are none: a `ReadFailed` if the disk or the store may be the cause.
 
     Raises:
-        ScoringError: if this machine is short of memory, or the file's folder is gone.
+        ScoringError: if this machine is short of memory, or the file's folder is missing.
     """
     for pause in (*_PAUSES, None):
         try:

@@ -180,23 +180,23 @@ def test_links_pipes_and_vanished_files_are_dropped(
     (birds / "self.jpg").symlink_to("self.jpg")
     (birds / "dangling.jpg").symlink_to("nowhere")
     os.mkfifo(birds / "pipe")
-    gone = sorted(birds.glob("*0001.jpg"))[0]
+    vanished = sorted(birds.glob("*0001.jpg"))[0]
 
     def vanishing(path: Path) -> bytes:
-        if path == gone:
+        if path == vanished:
             path.unlink()
         return read(path)
 
     monkeypatch.setattr("ml.data.image_folder.read", vanishing)
     folder = scan(root)
     reasons = {dropped.path.name: dropped.reason for dropped in folder.dropped}
-    assert set(reasons) == {"loop", "up", "self.jpg", "dangling.jpg", "pipe", gone.name}
+    assert set(reasons) == {"loop", "up", "self.jpg", "dangling.jpg", "pipe", vanished.name}
     assert "link" in reasons["loop"]
     assert "link" in reasons["up"]
     assert "symbolic links" in reasons["self.jpg"]
     assert "No such file" in reasons["dangling.jpg"]
     assert "pipe" in reasons["pipe"]
-    assert "No such file" in reasons[gone.name]
+    assert "No such file" in reasons[vanished.name]
     assert len(folder.samples) == 39
 
 

@@ -38,10 +38,10 @@ def test_a_resumed_run_uses_the_recorded_photos(
         == started.summary()["files"]
     )
     assert capsys.readouterr().out == ""
-    gone, damaged = started.samples[1], started.samples[6]
-    gone.path.unlink()
+    missing, damaged = started.samples[1], started.samples[6]
+    missing.path.unlink()
     damaged.path.write_bytes(b"")
-    picture(seed=77).save(gone.path.with_name("new.png"))
+    picture(seed=77).save(missing.path.with_name("new.png"))
     again = restore_split(photos, record, 0, Console(width=500))
     assert "1 new file ignored, 1 file missing (" in capsys.readouterr().out
     described = [(s.path, s.label, s.split, s.group) for s in started.samples]

@@ -146,10 +146,10 @@ def test_an_object_that_is_too_large_is_rejected(
         fetch(f"{BASE}/b.jpg")
 
 
-def test_a_stream_that_gives_less_than_asked_is_read_to_its_end(
+def test_a_stream_with_short_reads_is_read_to_its_end(
     store: MemoryFileSystem, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one over HTTP does, which hands out what has arrived."""
+    """As over HTTP, where a read returns the bytes that have arrived."""
     read = MemoryFile.read
     monkeypatch.setattr(MemoryFile, "read", lambda file, most=-1: read(file, min(most, 999)))
     long = photo + bytes(100_000)
