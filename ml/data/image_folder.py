@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from ml.cpus import on_all_cpus
+from ml.data.class_folders import list_class_folders, list_files
 from ml.data.duplicates import find_duplicates
 from ml.data.sample import Dropped, Sample
 from ml.data.similarity import Fingerprint, fingerprint
@@ -24,7 +25,6 @@ from ml.files import walk
 from ml.images.decode import decode, read
 from ml.progress import track_progress
 
-OWN_SPLITS = ("train", "test")
 OOD_LABEL = ""
 
 
@@ -127,12 +127,6 @@ def scan(root: Path) -> ImageFolder:
     )
 
 
-def class_of(file: str) -> str:
-    """Return the class of a file from its path in `data.json`."""
-    parts = file.split("/")
-    return parts[1] if parts[0] in OWN_SPLITS else parts[0]
-
-
 def scan_ood(root: Path) -> list[Sample]:
     """Return the photos anywhere below a folder as out-of-distribution (OOD) samples.
 
@@ -149,66 +143,13 @@ def scan_ood(root: Path) -> list[Sample]:
     return samples
 
 
-def list_files(root: Path) -> tuple[list[Sample], list[Dropped]]:
-    """List the files of all class folders, in the same order on every machine.
-
-    Raises:
-        DataError: if there is no folder, or only a part of a split.
-    """
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}.")
-    files, dropped = [], []
-    for split, folder in _list_class_folders(root):
-        if root.resolve().is_relative_to(folder.resolve()):
-            reason = (
-                "This is a link to a folder that contains it: links in a circle are not followed."
-            )
-            dropped.append(Dropped(folder, reason, folder.name))
-            continue
-        for path, rejected in sorted(walk(folder), key=lambda found: found[0]):
-            if not _is_utf8(str(path.relative_to(root))):
-                rejected = Rejected("The name of the file or its folder is not UTF-8: rename it.")
-            if rejected is not None:
-                dropped.append(Dropped(path, rejected.reason, folder.name))
-            else:
-                files.append(Sample(path, folder.name, split))
-    return files, dropped
-
-
-def _list_class_folders(root: Path) -> list[tuple[str, Path]]:
-    """List the class folders, each with its split, which is empty if the folder has none."""
-    own_split = all((root / name).is_dir() for name in OWN_SPLITS)
-    folders = {path.name for path in root.iterdir() if path.is_dir()}
-    if not own_split and {"train", "test"} & {name.lower() for name in folders}:
-        raise DataError(
-            f"{root} contains {', '.join(sorted(folders))}: a folder with its own split needs both "
-            "`train` and `test`, in lower case, with one folder per class in each."
-        )
-    found = [
-        (split, folder)
-        for split in (OWN_SPLITS if own_split else ("",))
-        for folder in sorted((root / split).iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    ]
-    for _, folder in found:
-        if not _is_utf8(folder.name):
-            raise DataError(
-                f"The name of the class folder {folder.name!a} is not UTF-8: rename it."
-            )
-    return found
-
-
-def _is_utf8(name: str) -> bool:
-    return name == name.encode(errors="replace").decode()
-
-
 def _find_unused_classes(
     root: Path, kept: tuple[Sample, ...], dropped: list[Dropped]
 ) -> dict[str, str]:
     """Find the class folders without a usable photo, and why."""
     unused = Counter(file.label for file in dropped)
     reasons = {file.label: file.reason for file in reversed(dropped)}
-    names = {folder.name for _, folder in _list_class_folders(root)}
+    names = {folder.name for _, folder in list_class_folders(root)}
     return {
         name: f"{plural(unused[name], 'file')}, none of them usable. The first: {reasons[name]}"
         if unused[name]

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 
 from ml.cpus import on_all_cpus
-from ml.data.image_folder import OOD_LABEL, ImageFolder, class_of, list_files
+from ml.data.class_folders import class_of, list_files
+from ml.data.image_folder import OOD_LABEL, ImageFolder
 from ml.data.sample import Dropped, Sample
 from ml.data.split import split_folder
 from ml.errors import DataError, ImageError, listing, plural
