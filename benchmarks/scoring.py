@@ -1,15 +1,14 @@
-"""Photos a second of `python -m ml score` beside a naive loop and this machine's ceiling.
+"""Compare `python -m ml score` with a naive loop and this machine's ceiling, in photos/s.
 
     python benchmarks/scoring.py [--photos 1500] [--rounds 3] [--ray]
 
-The naive loop asks `Predictor.predict` for one photo after the other. The ceiling is a bare loop in
-as many processes as there are usable CPUs, each with a model of its own and its share of the files:
-read, decode, cut the view, run the network, forget the answer. What scoring does besides is to
-list, to put into order, to write and to join. All run the model file that `score` chooses on this
-machine, and take turns on the same drawn JPEGs of 640 x 480 pixels; files are in the page cache;
-models are loaded before the clock starts, and that of `score` runs from its call to its finished
-file. `--ray` adds a cluster of one node and one of two, each with all its processes on a CPU of its
-own, once its workers have started.
+The naive loop calls `Predictor.predict` for one photo after the other. The ceiling is a minimal
+loop in one process per usable CPU, each with its own model and its part of the files: read, decode,
+crop, run the network. Scoring also lists, orders, writes and joins. All use the model file that
+`score` chooses on this machine, and the same drawn JPEGs of 640 x 480 pixels, in turns. Files are
+in the page cache, and models are loaded before the clock starts. The time of `score` is from its
+call to its finished file. `--ray` adds clusters of one and two nodes, each node with one CPU, timed
+once their workers have started.
 """
 
 import argparse
@@ -35,15 +34,21 @@ from ml.data.synthetic import CLASSES, draw
 from ml.images.decode import decode, read
 from ml.images.preprocessing import network_input
 from ml.predictor import SHIPPED_MODEL, Predictor
-from ml.scoring.job import Photo
-from ml.scoring.local import Chosen, Scored, choose, here, score
+from ml.scoring.job import ScoringItem
+from ml.scoring.local import (
+    ScoredPart,
+    ScoringModel,
+    open_scoring_model,
+    score,
+    score_locally,
+)
 
 QUIET = Console(quiet=True)
-MODEL = choose(SHIPPED_MODEL)
+MODEL = open_scoring_model(SHIPPED_MODEL)
 
 
 def photos(folder: Path, count: int) -> list[Path]:
-    """Draw a hundred photos and name each of them often."""
+    """Draw 100 photos, and link to them until there are `count` files."""
     generator = np.random.default_rng(0)
     paths = [folder / f"{number:06}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
@@ -56,7 +61,7 @@ def photos(folder: Path, count: int) -> list[Path]:
 
 
 def naive(paths: list[Path]) -> float:
-    """One photo after the other."""
+    """Time one photo after the other."""
     predictor = Predictor(MODEL.file)
     started = time.perf_counter()
     for path in paths:
@@ -65,11 +70,13 @@ def naive(paths: list[Path]) -> float:
 
 
 def ceiling(paths: list[Path]) -> float:
-    """A bare loop in a process for each CPU."""
+    """Time a minimal loop in one process per CPU."""
     context, cpus = get_context("spawn"), usable_cpus()
     start, end = context.Barrier(cpus + 1), context.Barrier(cpus + 1)
     shares = [paths[cpu::cpus] for cpu in range(cpus)]
-    processes = [context.Process(target=_bare, args=(share, start, end)) for share in shares]
+    processes = [
+        context.Process(target=_minimal_loop, args=(share, start, end)) for share in shares
+    ]
     for process in processes:
         process.start()
     start.wait()
@@ -81,7 +88,7 @@ def ceiling(paths: list[Path]) -> float:
     return seconds
 
 
-def _bare(paths: list[Path], start: Barrier, end: Barrier) -> None:
+def _minimal_loop(paths: list[Path], start: Barrier, end: Barrier) -> None:
     predictor = Predictor(MODEL.file)
     start.wait()
     for path in paths:
@@ -91,16 +98,16 @@ def _bare(paths: list[Path], start: Barrier, end: Barrier) -> None:
 
 
 def ours(paths: list[Path]) -> float:
-    """What `python -m ml score` does, to its finished file."""
+    """Time what `python -m ml score` does."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "predictions.parquet")
         started = time.perf_counter()
-        score([str(paths[0].parent)], output, MODEL, QUIET, here)
+        score([str(paths[0].parent)], output, MODEL, QUIET, score_locally)
         return time.perf_counter() - started
 
 
 def on_nodes(nodes: int, paths: list[Path]) -> float:
-    """Seconds on a cluster of so many nodes, each on one CPU, from its first part to its last."""
+    """Time a cluster of `nodes` nodes with one CPU each, from its first part to its last."""
     from ray.cluster_utils import Cluster
 
     from ml.scoring.ray import cluster
@@ -113,21 +120,21 @@ def on_nodes(nodes: int, paths: list[Path]) -> float:
     cpus = sorted(os.sched_getaffinity(0))
     ray = Cluster()
     for number in range(nodes):
-        os.sched_setaffinity(0, {cpus[number % len(cpus)]})  # which what is started inherits
+        os.sched_setaffinity(0, {cpus[number % len(cpus)]})  # inherited by its processes
         ray.add_node(**node, node_ip_address=f"127.0.0.{number + 2}")
     os.sched_setaffinity(0, cpus)
     times: list[float] = []
 
-    def timed(model: Chosen, parts: Iterable[list[Photo]]) -> Iterator[Scored]:
-        for scored in on_ray(model, parts):
+    def timed(model: ScoringModel, parts: Iterable[list[ScoringItem]]) -> Iterator[ScoredPart]:
+        for scored in score_on_ray(model, parts):
             times.append(time.perf_counter())
             yield scored
 
-    with cluster(ray.address) as on_ray, tempfile.TemporaryDirectory() as folder:
+    with cluster(ray.address) as score_on_ray, tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "predictions.parquet")
         score([str(paths[0].parent)], output, MODEL, QUIET, timed)
     ray.shutdown()  # type: ignore[no-untyped-call]
-    # The first parts of all nodes come together, and are not of this time.
+    # The first part of each node includes its start, so these parts are not counted.
     return (times[-1] - times[nodes - 1]) / (len(times) - nodes) * len(times)
 
 

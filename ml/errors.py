@@ -78,3 +78,8 @@ def listing(names: Iterable[str], most: int = 10) -> str:
     shown = list(names)
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
+
+
+def plural(count: int, noun: str) -> str:
+    """Count things: "1 file", "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

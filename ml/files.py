@@ -1,4 +1,4 @@
-"""Which files a folder, a path or a pattern stands for; what cannot be used is named, with why."""
+"""Find the files that paths, folders and patterns name; read and write files safely."""
 
 import json
 import os
@@ -8,94 +8,97 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ml.errors import DataError, sentence
-
-Found = tuple[Path, str]  # a path, and why it cannot be used, or nothing
+from ml.errors import DataError, Rejected, sentence
 
 
-def walk(folder: Path) -> Iterator[Found]:
-    """Every file below a folder but hidden ones, folder by folder, each sorted by name.
+def walk(folder: Path) -> Iterator[tuple[Path, Rejected | None]]:
+    """List the files below a folder, folder by folder, each sorted by name.
 
-    Links to folders are not followed, so a loop of links ends.
+    Hidden files and folders are skipped. A path that cannot be used is listed with the reason.
+    Links to folders are not followed, so that a loop of links cannot run for ever.
     """
-    failures: list[OSError] = []
-    for here, folders, names in os.walk(folder, onerror=failures.append):
+    errors: list[OSError] = []
+    for here, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(here, name) for name in folders):
             if path.is_symlink():
-                yield path, "A link to a folder is not followed: put the folder itself here."
+                yield path, Rejected("This is a link to a folder: put the folder itself here.")
         for name in sorted(names):
             if not name.startswith("."):
-                yield Path(here, name), _fault(Path(here, name))
-    yield from ((Path(str(error.filename)), sentence(error)) for error in failures)
+                yield Path(here, name), _check_regular(Path(here, name))
+    yield from ((Path(str(error.filename)), Rejected(sentence(error))) for error in errors)
 
 
-def find(patterns: Iterable[str]) -> Iterator[Found]:
-    """The files that paths, folders and patterns such as `photos/**/*.jpg` name, in order."""
+def find(patterns: Iterable[str]) -> Iterator[tuple[Path, Rejected | None]]:
+    """List the files that paths, folders and patterns such as `photos/**/*.jpg` name, in order.
+
+    A pattern that names no file is listed itself, with the reason.
+    """
     for pattern in patterns:
-        nothing = "There is no such file, and nothing matches it as a pattern."
+        reason = "There is no such file, and no file matches it as a pattern."
         if os.path.isdir(pattern):
-            nothing, found = "There is no file in this folder.", walk(Path(pattern))
+            reason, found = "There is no file in this folder.", walk(Path(pattern))
         elif os.path.lexists(pattern):
-            found = iter([(Path(pattern), "")])  # a pipe, too, that the caller named
+            found = iter([(Path(pattern), None)])  # a pipe is allowed if the user names it
         else:
-            found = _matches(pattern) if pattern else iter(())
+            found = _match(pattern) if pattern else iter(())
         first = next(found, None)
-        yield first or (Path(pattern), nothing)
+        yield first or (Path(pattern), Rejected(reason))
         yield from found
 
 
-def _matches(pattern: str) -> Iterator[Found]:
+def _match(pattern: str) -> Iterator[tuple[Path, Rejected | None]]:
     path = Path(pattern)
     try:
         matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
         for match in sorted(match for match in matches if not match.name.startswith(".")):
             if os.path.isfile(match):
-                yield match, ""
-            elif "**" not in pattern:  # as a shell hands it on; `**` brings the files itself
+                yield match, None
+            elif "**" not in pattern:  # a shell expands to folders too; `**` matches their files
                 yield from walk(match)
     except ValueError as error:  # such as `**.jpg`
-        yield path, f"{error}."
+        yield path, Rejected(f"{error}.")
 
 
-def _fault(path: Path) -> str:
+def _check_regular(path: Path) -> Rejected | None:
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
-    except OSError as error:  # a link to nowhere or to itself, no right to look
-        return sentence(error)
-    return "" if regular else "This is a pipe, a socket or a device, and no file."
+    except OSError as error:  # a broken or circular link, or no permission
+        return Rejected(sentence(error))
+    return None if regular else Rejected("This is a pipe, a socket or a device, not a file.")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a file to write that takes the place of `path` in one step, or not at all.
+    """Yield a temporary path; when the block ends, the file written there replaces `path`.
 
-    A crash or a full disk in the middle leaves the old file as it was.
+    If the block fails, or the machine crashes, the old file stays as it was.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-        partial.chmod(0o644)  # safetensors writes for the owner alone, and servers run as others
+        # safetensors makes files that only their owner can read; servers run as another user.
+        partial.chmod(0o644)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a file of a run folder, or leave the one that is there."""
+    """Write a JSON file atomically."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what stands in a file of a run folder; nothing where it is missing.
+    """Read a JSON file of a run folder; empty if there is no such file.
 
     Raises:
-        DataError: where it is damaged.
+        DataError: if the file is damaged.
     """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged: `train --resume` writes it anew.") from error
+        raise DataError(f"{path} is damaged: `train --resume` writes it again.") from error

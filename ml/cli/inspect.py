@@ -1,4 +1,4 @@
-"""What is in an image folder or a model file, for people and for programs."""
+"""Describe an image folder or a model file, as text or JSON."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,20 +12,32 @@ from rich.table import Table
 from ml.data.checks import warnings
 from ml.data.image_folder import ImageFolder, scan
 from ml.data.split import split_folder
-from ml.errors import listing
+from ml.errors import listing, plural
 from ml.models.card import Card, Split
 from ml.models.onnx_file import read_metadata
 
-ROWS, SHOWN = 50, 20
-"""Classes and files that a table shows at most; of more classes, the first and last."""
+ROWS = 50
+"""The most classes that a table shows."""
+SHOWN = 20
+"""The most files that a table shows."""
 SPLITS = ("train", "validation", "test")
+METRICS = {
+    "photos": "{}",
+    "accuracy": "{:.2%}",
+    "loss": "{:.3f}",
+    "calibration_error": "{:.2%}",
+    "coverage": "{:.1%}",
+    "accepted_accuracy": "{:.2%}",
+}
+"""The metrics that a table shows, and their formats."""
 
 
 def inspect(path: Path, as_json: bool, console: Console) -> None:
-    """Print what is in an image folder, a model file, or a run folder's model.
+    """Print a description of an image folder, a model file or the model of a run folder.
 
     Raises:
-        DataError, ModelError
+        DataError: if an image folder cannot be used.
+        ModelError: if a model file is missing or damaged.
     """
     file = path / "model.onnx" if (path / "model.onnx").is_file() else path
     if file.is_dir():
@@ -43,7 +55,7 @@ def inspect(path: Path, as_json: bool, console: Console) -> None:
 
 
 def folder_facts(folder: ImageFolder) -> dict[str, Any]:
-    """What `data.json` holds of a folder that is split, and its formats and warnings."""
+    """Return the content of `data.json` for a folder, with its formats and warnings."""
     formats = Counter(sample.format for sample in folder.samples)
     return folder.summary() | {
         "formats": dict(formats.most_common()),
@@ -52,38 +64,46 @@ def folder_facts(folder: ImageFolder) -> dict[str, Any]:
 
 
 def show_folder(folder: ImageFolder, console: Console) -> None:
-    """Print counts, sizes, what is left out and why, near-duplicates and warnings."""
+    """Print counts, sizes, dropped files with reasons, near-duplicates and warnings."""
     facts = folder_facts(folder)
-    left_out = Counter(file.label for file in folder.dropped)
+    dropped = Counter(file.label for file in folder.dropped)
     counts = Counter((sample.label, sample.split) for sample in folder.samples)
     photos = Counter(sample.label for sample in folder.samples)
     labels = sorted([*folder.classes, *folder.classes_left_out], key=lambda label: -photos[label])
-    title = f"{len(folder.samples)} photos of {len(folder.classes)} classes"
-    table = Table("class", *SPLITS, "left out", title=title)
-    for label in _ends(labels):
-        numbers = [*(counts[label, split] for split in SPLITS), left_out[label]]
+    count = len(folder.classes)
+    title = (
+        f"{plural(len(folder.samples), 'photo')} of {count} {'class' if count == 1 else 'classes'}"
+    )
+    table = Table("class", *SPLITS, "not used", title=title)
+    for label in _first_and_last(labels):
+        numbers = [*(counts[label, split] for split in SPLITS), dropped[label]]
         table.add_row(escape(label), *map(str, numbers))
     console.print(table)
     if len(labels) > ROWS:
-        console.print(f"Of {len(labels)} classes the {ROWS} largest and smallest are shown.")
+        console.print(
+            f"Only the {ROWS // 2} largest and {ROWS // 2} smallest of "
+            f"{len(labels)} classes are shown."
+        )
     for name in ("shorter_side", "longer_side") if facts["sizes"] else ():
         of = facts["sizes"][name]
         console.print(
-            f"{name.replace('_', ' ')} from {of['smallest']} to {of['largest']} pixels, "
-            f"middle {of['middle']}",
+            f"{name.replace('_', ' ')}: {of['smallest']} to {of['largest']} pixels, "
+            f"median {of['middle']}",
             highlight=False,
         )
-    console.print(", ".join(f"{count} {name}" for name, count in facts["formats"].items()))
+    console.print(", ".join(f"{number} {name}" for name, number in facts["formats"].items()))
     _show_pairs(
-        ("left out", "why"), [(file["file"], file["reason"]) for file in facts["dropped"]], console
+        ("not used", "reason"),
+        [(file["file"], file["reason"]) for file in facts["dropped"]],
+        console,
     )
-    _show_pairs(("looks like", "so on its side of the split"), facts["near_duplicates"], console)
+    _show_pairs(("photo", "near-duplicate, in the same split"), facts["near_duplicates"], console)
     for warning in facts["warnings"]:
         console.print(warning, style="yellow", markup=False, highlight=False)
 
 
 def show_model(card: Card, file: Path, console: Console) -> None:
-    """Print what a model file says of itself."""
+    """Print the metadata of a model file."""
     about = Table.grid(padding=(0, 2))
     facts = {
         "file": f"{file}, {file.stat().st_size / 1e6:.1f} MB",
@@ -93,35 +113,33 @@ def show_model(card: Card, file: Path, console: Console) -> None:
         "classes": f"{len(card.classes)}: {listing(card.classes)}",
         "preprocessing": ", ".join(f"{k} {v}" for k, v in card.preprocessing.model_dump().items()),
         "temperature": f"{card.temperature:g}",
-        "threshold": f"{card.threshold:g}; answers of less confidence are not accepted",
+        "threshold": f"{card.threshold:g}; predictions with less confidence are not accepted",
         "split": ", ".join(f"{name} {value:g}" for name, value in card.split.model_dump().items()),
     }
     for name, value in facts.items():
         about.add_row(name, escape(value))
     console.print(about)
+    _show_metrics(card, console)
+
+
+def _show_metrics(card: Card, console: Console) -> None:
+    """Print the metrics in a model's metadata, if there are any."""
     measured = {
         name.replace("_", " "): of
         for name, of in card.scores.items()
         if isinstance(of, dict) and "accuracy" in of
     }
-    figures = {
-        "photos": "{}",
-        "accuracy": "{:.2%}",
-        "loss": "{:.3f}",
-        "calibration_error": "{:.2%}",
-        "coverage": "{:.1%}",
-        "accepted_accuracy": "{:.2%}",
-    }
-    scores = Table("measured on", *(name.replace("_", " ") for name in figures))
+    if not measured:
+        return
+    metrics = Table("measured on", *(name.replace("_", " ") for name in METRICS))
     for split, of in measured.items():
-        cells = (form.format(of[n]) if of.get(n) is not None else "" for n, form in figures.items())
-        scores.add_row(split, *cells)
+        cells = (form.format(of[n]) if of.get(n) is not None else "" for n, form in METRICS.items())
+        metrics.add_row(split, *cells)
     classes = Table("class", *(f"F1 on {split}" for split in measured))
-    for label in _ends(card.classes):
+    for label in _first_and_last(card.classes):
         f1 = [of.get("classes", {}).get(label, {}).get("f1") for of in measured.values()]
         classes.add_row(escape(label), *("" if of is None else f"{of:.3f}" for of in f1))
-    if measured:
-        console.print(scores, classes)
+    console.print(metrics, classes)
 
 
 def _precision(card: Card) -> str:
@@ -129,24 +147,24 @@ def _precision(card: Card) -> str:
         return card.precision
     of = card.quantised
     return (
-        f"{card.precision}: accuracy {of.accuracy:.2%}, float32's {of.accuracy_float32:.2%}; same "
-        f"label for {of.label_agreement:.1%} of {of.photos} photos ({of.split}); probabilities "
-        f"differ by up to {of.largest_probability_difference:.3f}"
+        f"{card.precision}: accuracy {of.accuracy:.2%} (float32: {of.accuracy_float32:.2%}); same "
+        f"label for {of.label_agreement:.1%} of {plural(of.photos, 'photo')} ({of.split}); "
+        f"probabilities differ by at most {of.largest_probability_difference:.3f}"
     )
 
 
 def _card(file: Path) -> Card:
     if file.suffix != ".safetensors":
         return Card.from_metadata(read_metadata(file))
-    from ml.models.checkpoint import load  # with torch, which serving has not
+    from ml.models.checkpoint import load  # imports torch, which is not installed for serving
 
     return load(file)[1]
 
 
 def _show_pairs(head: tuple[str, str], rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print the first rows of a long table, where there are any."""
+    """Print the first rows of a table, if there are any."""
     if rows:
-        table = Table(*head, title=f"{len(rows)} files")
+        table = Table(*head, title=plural(len(rows), "file"))
         for one, other in rows[:SHOWN]:
             table.add_row(escape(one), escape(other))
         console.print(table)
@@ -154,5 +172,5 @@ def _show_pairs(head: tuple[str, str], rows: Sequence[Sequence[str]], console: C
         console.print(f"… and {len(rows) - SHOWN} more: --json lists them all.")
 
 
-def _ends(names: Sequence[str]) -> Sequence[str]:
+def _first_and_last(names: Sequence[str]) -> Sequence[str]:
     return names if len(names) <= ROWS else [*names[: ROWS // 2], *names[-ROWS // 2 :]]

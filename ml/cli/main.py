@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from ml.cli.command import cli, command, console, errors
-from ml.cli.output import answers, write
+from ml.cli.output import predict_files, write_predictions
 from ml.files import find
 from ml.models.card import Split
 from ml.predictor import SHIPPED_MODEL, Predictor
@@ -196,9 +196,11 @@ def predict(
     A file that is no photo is named at the end, and the rest goes on; the exit status is 1 then.
     """
     predictor = Predictor.open(model)
-    failed = write(answers(predictor, find(paths)), format, predictor.card.classes)
-    for path, reason in failed:
-        errors.print(f"{path}: {reason}")
+    failed = write_predictions(
+        predict_files(predictor, find(paths)), format, predictor.card.classes
+    )
+    for path, rejected in failed:
+        errors.print(f"{path}: {rejected.reason}")
     if failed:
         errors.print(f"No answer for {len(failed)} files.", style="red")
         raise typer.Exit(1)
@@ -223,16 +225,16 @@ def score(
 
     A file that is no photo has its reason in the column `error`, and the exit status is 0.
     """
-    from ml.scoring.local import choose, here, score
+    from ml.scoring.local import open_scoring_model, score, score_locally
 
-    chosen = choose(model, precision)
+    opened = open_scoring_model(model, precision)
     if not ray:
-        score(sources, output, chosen, console, here)
+        score(sources, output, opened, console, score_locally)
         return
     from ml.scoring.ray import cluster
 
-    with cluster(ray) as on_ray:
-        score(sources, output, chosen, console, on_ray)
+    with cluster(ray) as score_on_ray:
+        score(sources, output, opened, console, score_on_ray)
 
 
 @command

@@ -1,4 +1,4 @@
-"""Answers for many photos, written as they come: a table for people, CSV or JSON lines."""
+"""Print predictions as they are made: a table, CSV or JSON lines."""
 
 import csv
 import json
@@ -17,89 +17,91 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from rich.table import Table
 
 from ml.cpus import on_all_cpus
-from ml.errors import ImageError, sentence
-from ml.files import Found
+from ml.errors import ImageError, Rejected, sentence
 from ml.predictor import Prediction, Predictor
 
-Answer = Prediction | str  # or why there is none
 Format = Literal["table", "csv", "jsonl"]
 COLUMNS = ("file", "label", "confidence", "accepted", "width", "height", "format", "error")
 
 
-def answers(predictor: Predictor, files: Iterable[Found]) -> Iterator[tuple[Path, Answer]]:
-    """Answer for each file in turn, on all usable CPUs; what is no photo brings its reason."""
+def predict_files(
+    predictor: Predictor, files: Iterable[tuple[Path, Rejected | None]]
+) -> Iterator[tuple[Path, Prediction | Rejected]]:
+    """Predict each file on all usable CPUs, in order."""
 
-    def answer(found: Found) -> tuple[Path, Answer]:
-        path, fault = found
+    def predict(file: tuple[Path, Rejected | None]) -> tuple[Path, Prediction | Rejected]:
+        path, rejected = file
         try:
-            return path, fault or predictor.predict(path)
+            return path, rejected or predictor.predict(path)
         except (ImageError, OSError) as error:
-            return path, sentence(error)
+            return path, Rejected(sentence(error))
 
-    return on_all_cpus(answer, files)
+    return on_all_cpus(predict, files)
 
 
-def write(
-    answers: Iterable[tuple[Path, Answer]], format: Format, classes: Sequence[str]
-) -> list[tuple[Path, str]]:
-    """Print each answer as soon as it is there; returns the files without one, and why."""
-    failed: list[tuple[Path, str]] = []
+def write_predictions(
+    results: Iterable[tuple[Path, Prediction | Rejected]], format: Format, classes: Sequence[str]
+) -> list[tuple[Path, Rejected]]:
+    """Print each prediction as soon as it is made; return the files without one."""
+    failed: list[tuple[Path, Rejected]] = []
     counts: Counter[tuple[str, bool]] = Counter()
     console, width = Console(highlight=False, soft_wrap=True), max(map(cell_len, classes))
     if format == "csv":
         print(_csv(COLUMNS), flush=True)
-    for path, answer in _counted(answers):
-        if isinstance(answer, str):
-            failed.append((path, answer))
+    for path, result in _show_progress(results):
+        if isinstance(result, Rejected):
+            failed.append((path, result))
         else:
-            counts[answer.label, answer.accepted] += 1
+            counts[result.label, result.accepted] += 1
         if format == "csv":
-            print(_csv(_cells(path, answer)), flush=True)
+            print(_csv(_cells(path, result)), flush=True)
         elif format == "jsonl":
-            print(json.dumps(_record(path, answer)), flush=True)
-        elif isinstance(answer, Prediction):
-            console.print(_line(path, answer, width))
+            print(json.dumps(_record(path, result)), flush=True)
+        elif isinstance(result, Prediction):
+            console.print(_line(path, result, width))
     if format == "table" and counts.total() > 1:
         _show_counts(counts, console)
     return failed
 
 
-def _counted(answers: Iterable[tuple[Path, Answer]]) -> Iterator[tuple[Path, Answer]]:
-    """Count on stderr while the rows go elsewhere; on one screen the rows tell enough."""
+def _show_progress(
+    results: Iterable[tuple[Path, Prediction | Rejected]],
+) -> Iterator[tuple[Path, Prediction | Rejected]]:
+    """Count files on stderr if stdout is redirected; on a terminal the rows show the progress."""
     screen = Console(stderr=True)
     hidden = sys.stdout.isatty() or not screen.is_terminal
     columns = (TextColumn("Predicting"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
         *columns, console=screen, transient=True, redirect_stdout=False, disable=hidden
     ) as progress:
-        yield from progress.track(answers)
+        yield from progress.track(results)
 
 
-def _line(path: Path, answer: Prediction, width: int) -> str:
-    label = escape(set_cell_size(answer.label, width))
-    colour, sure = ("green", "") if answer.accepted else ("yellow", "unsure")
-    return f"[{colour}]{label}[/]  {answer.confidence:>6.1%}  {sure:<6}  {escape(str(path))}"
+def _line(path: Path, prediction: Prediction, width: int) -> str:
+    label = escape(set_cell_size(prediction.label, width))
+    colour, note = ("green", "") if prediction.accepted else ("yellow", "unsure")
+    return f"[{colour}]{label}[/]  {prediction.confidence:>6.1%}  {note:<6}  {escape(str(path))}"
 
 
-def _cells(path: Path, answer: Answer) -> list[Any]:
-    if isinstance(answer, str):
-        return [path, *[""] * (len(COLUMNS) - 2), answer]
-    photo = answer.photo
-    known = [answer.label, f"{answer.confidence:.6f}", int(answer.accepted)]
+def _cells(path: Path, result: Prediction | Rejected) -> list[Any]:
+    if isinstance(result, Rejected):
+        return [path, *[""] * (len(COLUMNS) - 2), result.reason]
+    photo = result.photo
+    known = [result.label, f"{result.confidence:.6f}", int(result.accepted)]
     return [path, *known, photo.width, photo.height, photo.format, ""]
 
 
-def _record(path: Path, answer: Answer) -> dict[str, Any]:
-    """The fields of `POST /predict`, and the file's name; where there is no answer, an error."""
-    if isinstance(answer, str):
-        return {"file": str(path), "error": answer}
+def _record(path: Path, result: Prediction | Rejected) -> dict[str, Any]:
+    """Return the file's name with the fields of `POST /predict`, or with an error."""
+    if isinstance(result, Rejected):
+        return {"file": str(path), "error": result.reason}
     return {
         "file": str(path),
-        "label": answer.label,
-        "confidence": answer.confidence,
-        "accepted": answer.accepted,
-        "probabilities": answer.probabilities,
-        "image": asdict(answer.photo),
+        "label": result.label,
+        "confidence": result.confidence,
+        "accepted": result.accepted,
+        "probabilities": result.probabilities,
+        "image": asdict(result.photo),
     }
 
 
@@ -110,7 +112,7 @@ def _csv(cells: Iterable[Any]) -> str:
 
 
 def _show_counts(counts: Counter[tuple[str, bool]], console: Console) -> None:
-    table = Table("answer", "photos", "of them unsure")
+    table = Table("label", "photos", "unsure")
     for label in sorted({label for label, _ in counts}):
         unsure = counts[label, False]
         table.add_row(escape(label), str(counts[label, True] + unsure), str(unsure))

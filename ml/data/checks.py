@@ -1,34 +1,47 @@
-"""Warnings about an image folder, given before training on it."""
+"""Warn about problems of an image folder before training on it."""
 
 from collections import Counter
 
 from ml.data.image_folder import ImageFolder
-from ml.errors import listing
+from ml.errors import listing, plural
 
-FEW, LOPSIDED, SMALL = 20, 10, 64
-"""Warn of classes with fewer photos; of classes this many times another; of shorter sides."""
+FEW = 20
+"""Warn about classes with fewer photos."""
+IMBALANCE = 10
+"""Warn if the largest class has at least this many times the photos of the smallest."""
+SMALL = 64
+"""Warn about photos with a shorter side below this, in pixels."""
 
 
 def warnings(folder: ImageFolder) -> list[str]:
-    """What to know before training on a folder that is split; a sentence each."""
+    """Return warnings about a folder that has been split, as sentences."""
     counts = Counter(sample.label for sample in folder.samples)
-    found = [f"Not a class: {name}, {why}" for name, why in folder.classes_left_out.items()]
+    found = [
+        f"The folder {name} is not used as a class: {reason}"
+        for name, reason in folder.classes_left_out.items()
+    ]
     if len(folder.classes) < 2:
-        found.append("At least 2 classes are needed: one folder per class with its photos inside.")
+        found.append(
+            "At least 2 classes are needed: put the photos of each class in a folder of their own."
+        )
     if few := [label for label in folder.classes if counts[label] < FEW]:
-        found.append(f"Fewer than {FEW} photos of: {listing(few)}. Figures of them say little.")
-    if counts and max(counts.values()) >= LOPSIDED * min(counts.values()):
+        found.append(
+            f"Fewer than {FEW} photos of: {listing(few)}. Metrics of these classes are unreliable."
+        )
+    if counts and max(counts.values()) >= IMBALANCE * min(counts.values()):
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
         found.append(
-            f"Lopsided: {counts[most]} photos of {most}, {counts[least]} of {least}. "
-            "Rare classes weigh more in training, yet more photos of them are better."
+            f"The classes are imbalanced: {plural(counts[most], 'photo')} of {most}, "
+            f"{counts[least]} of {least}. Training gives rare classes more weight, but more "
+            "photos of them would be better."
         )
     for split in ("validation", "test"):
         unseen = set(folder.classes) - {sample.label for sample in folder.of(split)}
         if len(unseen) == len(folder.classes):
-            found.append(f"There are no photos for {split}.")
+            found.append(f"There are no {split} photos.")
         elif unseen:
-            found.append(f"No photos for {split} of: {listing(sorted(unseen))}.")
+            found.append(f"There are no {split} photos of: {listing(sorted(unseen))}.")
     if small := sum(0 < min(sample.size) < SMALL for sample in folder.samples):
-        found.append(f"{small} photos are less than {SMALL} pixels wide or high.")
+        verb = "is" if small == 1 else "are"
+        found.append(f"{plural(small, 'photo')} {verb} less than {SMALL} pixels wide or high.")
     return found

@@ -1,7 +1,7 @@
-"""What stands in a folder more than once: what to leave out, and what belongs together.
+"""Find copies and near-duplicates in a folder: which photos to drop, and which to group.
 
-However many pairs look alike, the memory stays bounded: pairs stream by, and each photo remembers
-one other.
+Memory stays bounded however many pairs look alike: pairs are processed one at a time, and at most
+one other photo is stored for each photo.
 """
 
 from collections import defaultdict
@@ -14,92 +14,104 @@ from ml.data.similarity import Fingerprint, similar_pairs
 
 @dataclass(frozen=True)
 class Duplicates:
-    """All by the samples' index."""
+    """Samples are named by their index."""
 
-    out: dict[int, str]
-    """What to leave out, and why."""
+    dropped: dict[int, str]
+    """The samples to drop, and why."""
     groups: list[int]
-    """Of each sample: the first that it belongs together with, itself where it is alone."""
+    """For each sample: the first sample of its group, which may be itself."""
     near: list[tuple[int, int]]
-    """Photos that are kept and look alike: each once, with the first that it looks like."""
+    """Near-duplicates that are kept, as (earliest similar photo, photo), once for each photo."""
 
 
 def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) -> Duplicates:
-    """Compare all photos; `index.csv`'s groups are joined with what looks alike.
+    """Compare all photos, and join similar photos with the groups of `index.csv`.
 
-    Of a picture that stands there several times the first stays; of one picture in two classes,
-    none; of what looks like a test photo in a folder's own split, or is of its group, the test
-    photo.
+    Of several copies, the first is kept. Copies in two classes are all dropped. If the folder
+    has its own split, training photos that are similar to a test photo, or in the same group,
+    are dropped.
     """
-    out, twins = _identical(samples, prints)
-    links = _Links(len(samples))
-    first_of: dict[str, int] = {}
-    for i, sample in enumerate(samples):
-        links.join(twins.get(i, i), i)
-        if sample.group:
-            links.join(first_of.setdefault(sample.group, i), i)
-    single = [i for i in range(len(samples)) if i not in twins]
+    dropped, identical_to = _find_identical(samples, prints)
+    groups = _group_samples(samples, identical_to)
+    single = [i for i in range(len(samples)) if i not in identical_to]
     copies: dict[int, int] = {}
-    contrary: dict[int, int] = {}
+    conflicts: dict[int, int] = {}
     leaks: dict[int, int] = {}
     near: dict[int, int] = {}
     for pair in similar_pairs([prints[i] for i in single]):
         first, second = single[pair.first], single[pair.second]
-        links.join(first, second)
+        groups.join(first, second)
         if pair.copy and samples[first].label != samples[second].label:
-            contrary |= {first: second, second: first}
-        elif samples[first].split != samples[second].split:  # train stands before test
+            conflicts |= {first: second, second: first}
+        elif samples[first].split != samples[second].split:  # all train photos come before test
             leaks[first] = min(second, leaks.get(first, second))
         else:
-            seen = copies if pair.copy else near
-            seen[second] = min(first, seen.get(second, first))
-    out = {i: f"A copy of {samples[of].path.name}." for i, of in copies.items()} | out
-    out |= _of_a_tested_group(samples)
-    out |= {i: f"Looks like {samples[of].path.name} of the test set." for i, of in leaks.items()}
-    out |= {i: _in_two_classes([samples[i], samples[of]]) for i, of in contrary.items()}
-    kept = [(first, i) for i, first in sorted(near.items()) if not {first, i} & out.keys()]
-    return Duplicates(out, [links.first(i) for i in range(len(samples))], kept)
+            similar = copies if pair.copy else near
+            similar[second] = min(first, similar.get(second, first))
+    dropped = {i: _copy_of(samples[of]) for i, of in copies.items()} | dropped
+    dropped |= _find_group_leaks(samples)
+    dropped |= {
+        i: f"Looks like {samples[of].path.name} of the test set." for i, of in leaks.items()
+    }
+    dropped |= {i: _in_two_classes([samples[i], samples[of]]) for i, of in conflicts.items()}
+    kept = [(first, i) for i, first in sorted(near.items()) if not {first, i} & dropped.keys()]
+    return Duplicates(dropped, [groups.first(i) for i in range(len(samples))], kept)
 
 
-def _identical(
+def _find_identical(
     samples: Sequence[Sample], prints: Sequence[Fingerprint]
 ) -> tuple[dict[int, str], dict[int, int]]:
-    """Files that are the same byte for byte: why they are left out, and each one's first."""
-    alike: dict[str, list[int]] = defaultdict(list)
+    """Find files with the same bytes: why each is dropped, and the first file it equals."""
+    same: dict[str, list[int]] = defaultdict(list)
     for i, print in enumerate(prints):
-        alike[print.digest].append(i)
-    out: dict[int, str] = {}
-    twins: dict[int, int] = {}
-    for members in alike.values():
+        same[print.digest].append(i)
+    dropped: dict[int, str] = {}
+    identical_to: dict[int, int] = {}
+    for members in same.values():
         first_of: dict[str, int] = {}
         for i in members:
             first = first_of.setdefault(samples[i].split, i)
             if first != i:
-                twins[i] = first
-                out[i] = f"A copy of {samples[first].path.name}."
+                identical_to[i] = first
+                dropped[i] = _copy_of(samples[first])
         if len({samples[i].label for i in members}) > 1:
-            out |= dict.fromkeys(members, _in_two_classes([samples[i] for i in members]))
-    return out, twins
+            dropped |= dict.fromkeys(members, _in_two_classes([samples[i] for i in members]))
+    return dropped, identical_to
+
+
+def _group_samples(samples: Sequence[Sample], identical_to: dict[int, int]) -> "_UnionFind":
+    """Group identical files, and the samples of each group of `index.csv`."""
+    groups = _UnionFind(len(samples))
+    first_of: dict[str, int] = {}
+    for i, sample in enumerate(samples):
+        groups.join(identical_to.get(i, i), i)
+        if sample.group:
+            groups.join(first_of.setdefault(sample.group, i), i)
+    return groups
+
+
+def _copy_of(sample: Sample) -> str:
+    return f"A copy of {sample.path.name}."
 
 
 def _in_two_classes(members: Sequence[Sample]) -> str:
     classes = {sample.label: sample.path.name for sample in reversed(members)}
     files = " and ".join(f"{label}/{name}" for label, name in sorted(classes.items())[:2])
-    return f"The same picture stands in two classes: {files}."
+    return f"The same picture is in two classes: {files}."
 
 
-def _of_a_tested_group(samples: Sequence[Sample]) -> dict[int, str]:
-    """What a folder's own split trains on and `index.csv` puts together with a test photo."""
-    tested = {s.group: s.path.name for s in samples if s.group and s.split == "test"}
+def _find_group_leaks(samples: Sequence[Sample]) -> dict[int, str]:
+    """Find training photos of a folder's own split that share a group with a test photo."""
+    test_groups = {s.group: s.path.name for s in samples if s.group and s.split == "test"}
     return {
-        i: f"Of the same group as {tested[sample.group]} of the test set."
+        i: f"In the same group as {test_groups[sample.group]} of the test set."
         for i, sample in enumerate(samples)
-        if sample.split == "train" and sample.group in tested
+        if sample.split == "train" and sample.group in test_groups
     }
 
 
-class _Links:
-    """Who belongs together: a forest of links, each towards the first (union-find)."""
+class _UnionFind:
+    """Disjoint groups of samples; the first sample of a group represents it."""
 
     def __init__(self, count: int) -> None:
         self._parent = list(range(count))

@@ -1,8 +1,8 @@
-"""An image folder: what is in it, what is left out and why, and how it is split. No torch.
+"""Scan an image folder: its classes, its photos, and the files that are not used. No torch.
 
-`root/<class>/*` is split here; `root/{train,test}/<class>/*` is kept as it stands. A file
-`root/index.csv` with the columns `file` and `group` may name photos that belong together (one
-video, one shoot): they stay on one side of the split. Its other columns can be reported by.
+`root/<class>/*` is split later; the split of `root/{train,test}/<class>/*` is kept. The columns
+`file` and `group` of `root/index.csv` may group photos, such as those of one video: a group is
+never divided between splits. Metrics can be reported by its other columns.
 """
 
 import csv
@@ -16,40 +16,39 @@ import numpy as np
 from rich.console import Console
 
 from ml.cpus import on_all_cpus
+from ml.data.class_folders import list_class_folders, list_files
 from ml.data.duplicates import find_duplicates
 from ml.data.sample import Dropped, Sample
 from ml.data.similarity import Fingerprint, fingerprint
-from ml.errors import DataError, ImageError, sentence
+from ml.errors import DataError, ImageError, Rejected, plural, sentence
 from ml.files import walk
 from ml.images.decode import decode, read
 from ml.progress import track_progress
 
-Look = tuple[Fingerprint, tuple[int, int], str] | str  # with size and format; or why there is none
-OWN_SPLITS = ("train", "test")
 OOD_LABEL = ""
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """A folder after a look at every file in it."""
+    """A folder after every file in it was inspected."""
 
     root: Path
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
     dropped: tuple[Dropped, ...]
     near_duplicates: tuple[tuple[Path, Path], ...]
-    """Kept photos that look alike: each once, with the first that it looks like."""
+    """Near-duplicates that are kept, as (earliest similar photo, photo), once for each photo."""
     classes_left_out: dict[str, str] = field(default_factory=dict)
-    """Class folders without a photo that can be used, and why."""
+    """Class folders without a usable photo, and why."""
     ood: tuple[Sample, ...] = ()
-    """Pictures of none of the classes, from elsewhere, that teach to refuse the like of them."""
+    """Out-of-distribution (OOD) photos from another folder, which show none of the classes."""
 
     def of(self, split: str) -> list[Sample]:
-        """Return the samples of one split, or of `all`."""
+        """Return the samples of one split, or of all splits for `all`."""
         return [sample for sample in self.samples if split in ("all", sample.split)]
 
     def summary(self) -> dict[str, Any]:
-        """What `data.json` holds: counts, every photo's split and group, every file left out."""
+        """Return the content of `data.json`: counts, splits, groups and dropped files."""
 
         def name(path: Path) -> str:
             return path.relative_to(self.root).as_posix()
@@ -76,7 +75,7 @@ class ImageFolder:
 
 
 def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
-    """Smallest, middle and largest of the photos' sides, in pixels."""
+    """Return the smallest, median and largest side of the photos, in pixels."""
     if not samples:
         return {}
     sides = np.sort([sample.size for sample in samples], axis=1)  # (N, 2), the shorter first
@@ -87,124 +86,74 @@ def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
 
 
 def scan(root: Path) -> ImageFolder:
-    """Decode every file once, leave out what is no photo, and group what looks alike.
+    """Decode every file, drop unusable files and copies, and group near-duplicates.
 
-    Of a picture that stands there several times the first is kept; of one picture in two classes,
-    neither. Near-duplicates that are no copies are kept, listed, and share a group; where the
-    folder has a split of its own, those of its test photos leave its training photos, and so does
-    what is of their groups.
+    Of several copies, the first is kept. Copies in two classes are all dropped. Near-duplicates
+    are kept and share a group. If the folder has its own split, training photos that are similar
+    to a test photo, or in the same group, are dropped.
 
     Raises:
-        DataError: where there is no folder, or half a split.
+        DataError: if there is no folder, or only a part of a split.
     """
     listed, dropped = list_files(root)
     index = _read_index(root)
     samples, prints = [], []
-    for file, look in zip(listed, _look_at([file.path for file in listed]), strict=True):
-        if isinstance(look, str):
-            dropped.append(Dropped(file.path, look, file.label))
+    for file, found in zip(listed, _inspect_files([file.path for file in listed]), strict=True):
+        if isinstance(found, Rejected):
+            dropped.append(Dropped(file.path, found.reason, file.label))
         else:
             row = index.get(file.path.relative_to(root).as_posix(), {})
-            found, size, format = look
-            group = row.get("group", "")
-            samples.append(replace(file, group=group, size=size, format=format, columns=row))
-            prints.append(found)
+            sample = replace(file, group=row.get("group", ""), columns=row)
+            samples.append(replace(sample, size=found.size, format=found.format))
+            prints.append(found.fingerprint)
     with Console(stderr=True).status("Comparing the photos"):
-        double = find_duplicates(samples, prints)
-    dropped += [Dropped(samples[i].path, why, samples[i].label) for i, why in double.out.items()]
+        duplicates = find_duplicates(samples, prints)
+    dropped += [
+        Dropped(samples[i].path, reason, samples[i].label)
+        for i, reason in duplicates.dropped.items()
+    ]
     kept = tuple(
         replace(sample, group=str(samples[first].path))
-        for i, (sample, first) in enumerate(zip(samples, double.groups, strict=True))
-        if i not in double.out
+        for i, (sample, first) in enumerate(zip(samples, duplicates.groups, strict=True))
+        if i not in duplicates.dropped
     )
     return ImageFolder(
         root,
         tuple(sorted({sample.label for sample in kept})),
         kept,
         tuple(dropped),
-        tuple((samples[first].path, samples[second].path) for first, second in double.near),
-        _left_out(root, kept, dropped),
+        tuple((samples[first].path, samples[second].path) for first, second in duplicates.near),
+        _find_unused_classes(root, kept, dropped),
     )
 
 
-def class_of(file: str) -> str:
-    """The class of a file, by its place in the folder as `data.json` names it."""
-    parts = file.split("/")
-    return parts[1] if parts[0] in OWN_SPLITS else parts[0]
-
-
 def scan_ood(root: Path) -> list[Sample]:
-    """Pictures that show none of the classes, from anywhere under a folder; what is none is not.
+    """Return the photos anywhere below a folder as out-of-distribution (OOD) samples.
+
+    Files that cannot be decoded are ignored.
 
     Raises:
-        DataError: where there is not one picture.
+        DataError: if there is no usable photo.
     """
-    files = sorted(path for path, fault in walk(root) if not fault)
-    looks = zip(files, _look_at(files), strict=True)
-    samples = [Sample(file, OOD_LABEL) for file, look in looks if not isinstance(look, str)]
+    files = sorted(path for path, rejected in walk(root) if rejected is None)
+    found = zip(files, _inspect_files(files), strict=True)
+    samples = [Sample(file, OOD_LABEL) for file, one in found if not isinstance(one, Rejected)]
     if not samples:
-        raise DataError(f"There is no picture in {root}.")
+        raise DataError(f"There is no photo in {root}.")
     return samples
 
 
-def list_files(root: Path) -> tuple[list[Sample], list[Dropped]]:
-    """Find every file of every class folder, in an order that does not depend on the disk.
-
-    Raises:
-        DataError: where there is no folder, or half a split.
-    """
-    if not root.is_dir():
-        raise DataError(f"There is no folder {root}.")
-    files, dropped = [], []
-    for split, folder in _class_folders(root):
-        if root.resolve().is_relative_to(folder.resolve()):
-            reason = "A link back to the folder that it stands in is not followed."
-            dropped.append(Dropped(folder, reason, folder.name))
-            continue
-        for path, fault in sorted(walk(folder)):
-            if not _in_utf8(str(path.relative_to(root))):
-                fault = "The name of the file or of its folder is not in UTF-8: rename it."
-            if fault:
-                dropped.append(Dropped(path, fault, folder.name))
-            else:
-                files.append(Sample(path, folder.name, split))
-    return files, dropped
-
-
-def _class_folders(root: Path) -> list[tuple[str, Path]]:
-    """The class folders, each with the split that it stands in; `""` where there is none."""
-    own_split = all((root / name).is_dir() for name in OWN_SPLITS)
-    folders = {path.name for path in root.iterdir() if path.is_dir()}
-    if not own_split and {"train", "test"} & {name.lower() for name in folders}:
-        raise DataError(
-            f"{root} holds {', '.join(sorted(folders))}: a folder with a split of its own needs "
-            "`train` and `test`, in small letters, with one folder per class in each."
-        )
-    found = [
-        (split, folder)
-        for split in (OWN_SPLITS if own_split else ("",))
-        for folder in sorted((root / split).iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-    ]
-    for _, folder in found:
-        if not _in_utf8(folder.name):
-            raise DataError(f"The class folder {folder.name!a} is not named in UTF-8: rename it.")
-    return found
-
-
-def _in_utf8(name: str) -> bool:
-    return name == name.encode(errors="replace").decode()
-
-
-def _left_out(root: Path, kept: tuple[Sample, ...], dropped: list[Dropped]) -> dict[str, str]:
-    """The class folders of which no photo is kept, and why."""
+def _find_unused_classes(
+    root: Path, kept: tuple[Sample, ...], dropped: list[Dropped]
+) -> dict[str, str]:
+    """Find the class folders without a usable photo, and why."""
     unused = Counter(file.label for file in dropped)
     reasons = {file.label: file.reason for file in reversed(dropped)}
-    names = {folder.name for _, folder in _class_folders(root)}
+    names = {folder.name for _, folder in list_class_folders(root)}
     return {
-        name: f"none of its {unused[name]} files can be used; the first: {reasons[name]}"
+        name: f"{plural(unused[name], 'file')}, none of them usable. The first: {reasons[name]}"
         if unused[name]
-        else "there is no file in its folder."
+        else "there is no file in it."
         for name in sorted(names - {sample.label for sample in kept})
     }
 
@@ -214,23 +163,33 @@ def _read_index(root: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:  # Excel writes a BOM
+        with path.open(
+            newline="", encoding="utf-8-sig"
+        ) as opened:  # Excel writes a byte order mark
             return {row["file"]: row for row in csv.DictReader(opened, restval="") if "file" in row}
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8. Save it as UTF-8.") from error
+        raise DataError(f"{path} is not UTF-8: save it as UTF-8.") from error
 
 
-def _look_at(paths: list[Path]) -> list[Look]:
-    """Look at every file, on all cores."""
-    return list(track_progress(on_all_cpus(_look, paths), "Looking at the photos", len(paths)))
+@dataclass(frozen=True)
+class _Inspected:
+    """What is known of a photo after it was decoded."""
+
+    fingerprint: Fingerprint
+    size: tuple[int, int]
+    format: str
 
 
-def _look(path: Path) -> Look:
-    """Fingerprint, size and format of a photo, or why the file is none."""
+def _inspect_files(paths: list[Path]) -> list[_Inspected | Rejected]:
+    found = on_all_cpus(_inspect_file, paths)
+    return list(track_progress(found, "Inspecting the photos", len(paths)))
+
+
+def _inspect_file(path: Path) -> _Inspected | Rejected:
     try:
         data = read(path)
         photo = decode(data)
     except (ImageError, OSError) as error:
-        return sentence(error)
-    print = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
-    return print, photo.image.size, photo.info.format
+        return Rejected(sentence(error))
+    found = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
+    return _Inspected(found, photo.image.size, photo.info.format)

@@ -1,4 +1,4 @@
-"""Which photos a run uses: some of each class, or the very ones that it began with."""
+"""Limit a folder to some photos, or restore the split that a run or a model recorded."""
 
 import json
 from collections import defaultdict
@@ -9,18 +9,19 @@ from typing import Any
 from rich.console import Console
 
 from ml.cpus import on_all_cpus
-from ml.data.image_folder import OOD_LABEL, ImageFolder, class_of, list_files
+from ml.data.class_folders import class_of, list_files
+from ml.data.image_folder import OOD_LABEL, ImageFolder
 from ml.data.sample import Dropped, Sample
 from ml.data.split import split_folder
-from ml.errors import DataError, ImageError
+from ml.errors import DataError, ImageError, listing, plural
 from ml.images.decode import decode
 from ml.models.card import Split
 
 
 def limit_samples(folder: ImageFolder, count: int) -> ImageFolder:
-    """Keep so many photos of each class and split, or all.
+    """Keep `count` photos of each class and split; 0 keeps all.
 
-    They are taken at even distances, as neighbours tend to be of one scene.
+    They are evenly spaced in the list, because neighbours often show the same scene.
     """
     if count == 0:
         return folder
@@ -36,27 +37,28 @@ def limit_samples(folder: ImageFolder, count: int) -> ImageFolder:
 
 
 def restore_split(root: Path, summary: Path, limit: int, console: Console) -> ImageFolder:
-    """Return the photos that stand in `data.json`, in its order, and say what has changed since.
+    """Return the photos and the split that `data.json` records, in the same order.
+
+    No photo is opened. New files are ignored. Missing files stay in the list, and are handled as
+    unreadable photos later. If files are new or missing, a message says so.
 
     Args:
-        limit: photos of each class that the run began with; 0 is all there were.
-
-    No file is opened. New ones are left out; those that are gone keep their places, as photos
-    that cannot be read.
+        limit: the limit of photos per class that the run was started with; 0: none.
 
     Raises:
-        DataError: where there is no such folder, or no such record.
+        DataError: if the folder or `data.json` cannot be read.
     """
     found = {sample.path.relative_to(root).as_posix() for sample in list_files(root)[0]}
-    recorded = _record(summary)
+    recorded = _read_record(summary)
     files, dropped = recorded["files"], recorded["dropped"]
     new = set() if limit else found - files.keys() - {of["file"] for of in dropped}
-    gone = files.keys() - found
-    groups = recorded.get("groups")  # older versions did not write them down
-    if gone or new:
+    missing = files.keys() - found
+    groups = recorded.get("groups")  # not recorded by older versions
+    if missing or new:
         console.print(
-            f"{root} has changed since the run began. {len(new)} new photos are left out, "
-            f"{len(gone)} are gone: {', '.join(sorted(gone)[:5]) or 'none'}.",
+            f"{root} has changed since the run started: {plural(len(new), 'new file')} ignored, "
+            f"{plural(len(missing), 'file')} missing"
+            f"{f' ({listing(sorted(missing), most=5)})' if missing else ''}.",
             style="yellow",
             markup=False,
         )
@@ -80,15 +82,13 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
 
 
 def split_as_trained(folder: ImageFolder, run: Path, split: Split, console: Console) -> ImageFolder:
-    """Split a folder as it was when a model was trained, whatever has come to it since.
+    """Split a folder as it was split when a model was trained.
 
-    Args:
-        run: where the model is. A `data.json` beside it says of each photo which split it was
-            of; where it knows none of them, or there is none, they are dealt out by `split`.
-
-    What the record does not know takes part in no split that the folder has not itself.
+    The `data.json` of the model's folder, `run`, records the split of each photo. Photos that it
+    does not name get no split, unless the folder has its own. If there is no `data.json`, or it
+    names none of the photos, the folder is split by `split`.
     """
-    files = _record(run / "data.json")["files"] if (run / "data.json").exists() else {}
+    files = _read_record(run / "data.json")["files"] if (run / "data.json").exists() else {}
     names = [sample.path.relative_to(folder.root).as_posix() for sample in folder.samples]
     if not files.keys() & set(names):
         return split_folder(folder, split)
@@ -98,15 +98,15 @@ def split_as_trained(folder: ImageFolder, run: Path, split: Split, console: Cons
     )
     if new := sum(not sample.split for sample in samples):
         console.print(
-            f"{new} photos in {folder.root} are not in the model's data.json: they are new, and of "
-            "no split.",
+            f"{folder.root} has {plural(new, 'photo')} that the model's data.json does not list. "
+            "New photos are in no split.",
             style="yellow",
             markup=False,
         )
     return replace(folder, samples=samples)
 
 
-def _record(summary: Path) -> dict[str, Any]:
+def _read_record(summary: Path) -> dict[str, Any]:
     try:
         recorded: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -115,7 +115,7 @@ def _record(summary: Path) -> dict[str, Any]:
 
 
 def drop_unreadable(folder: ImageFolder, unreadable: set[Path]) -> ImageFolder:
-    """Leave out what could not be read in training, and what of the held-out photos is no more."""
+    """Drop photos that training could not read, and validation and test photos that fail now."""
     checked = on_all_cpus(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
     kept = zip(folder.samples, checked, strict=True)
     samples = tuple(sample for sample, fine in kept if fine and sample.path not in unreadable)
@@ -123,7 +123,7 @@ def drop_unreadable(folder: ImageFolder, unreadable: set[Path]) -> ImageFolder:
 
 
 def can_decode(path: Path) -> bool:
-    """Whether a photo can be decoded."""
+    """Tell whether a photo can be decoded."""
     try:
         decode(path.read_bytes())
     except (OSError, ImageError):

@@ -1,4 +1,4 @@
-"""One file of an image folder: kept as a sample, or left out with a reason."""
+"""A file of an image folder: a sample that is used, or a dropped file with the reason."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo that is kept. `split` is empty until the folder is split."""
+    """A photo that is used. `split` is empty until the folder is split."""
 
     path: Path
     label: str
@@ -19,7 +19,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dropped:
-    """One file that is left out, and why; `label` is the class whose folder it lies in."""
+    """A file that is not used, and why; `label` is the class whose folder it is in."""
 
     path: Path
     reason: str

@@ -1,14 +1,14 @@
-"""Which photos of a folder are the same picture, or nearly so.
+"""Find pairs of photos that are copies or near-duplicates.
 
-Two looks at each photo: a difference hash (N. Krawetz, "Kind of Like That", 2013) of 16 x 16
-steps, each up, down or flat, and a thumbnail of 24 x 24. The usual hash has no "flat", and in a
-plain sky its bits are noise.
+Each photo has a difference hash (N. Krawetz, "Kind of Like That", 2013) and a thumbnail of 24 x 24
+pixels. The hash has 16 x 16 steps, each up, down or flat. The usual hash has no "flat", so its bits
+are noise in a plain sky.
 
-The search is exact. Two photos whose thumbnails differ by few levels on average have nearly the
-same brightness, so each is compared with its neighbours in brightness alone: by half the bits, all
-the bits, the thumbnails' sums over 4 x 4 blocks (which differ by no more than the thumbnails do)
-and the thumbnails, each for what the one before has left. 200,000 photos cost one minute of one
-core where their brightness varies and two where it does not, and 400 MB beside their fingerprints.
+The search is exact. Photos with similar thumbnails have similar brightness, so each photo is
+compared only with photos of similar brightness. Each check removes candidates for the next: half
+the hash, the whole hash, sums of the thumbnails over 4 x 4 blocks (which never differ by more than
+the thumbnails), the thumbnails. 200,000 photos take one minute on one core if their brightness
+varies, two if it does not, and 400 MB besides the fingerprints.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,16 +21,17 @@ from PIL import Image
 from ml.cpus import on_all_cpus
 
 # Measured on 225 photos and drawings: resized and recompressed copies differ by up to 35 bits, 2.4
-# levels on average and 22 where they differ most. A small object that flies elsewhere in the same
-# sky differs little on average, yet by 42 levels and more where it stands.
+# levels on average and 22 levels at most. If a small object moves in the same sky, the average
+# differs little, but the largest difference is 42 levels or more.
 COPY_BITS, COPY_LEVELS, COPY_PEAK = 36, 2.5, 30
-"""Up to this, two photos are one picture: of 512 bits; of 255 levels on average and at most."""
+"""Copies: limits of the bits that differ (of 512), and of the mean and largest difference in
+levels (of 255)."""
 SIMILAR_BITS, SIMILAR_LEVELS, SIMILAR_PEAK = 64, 6.0, 50
-"""Up to this, two photos are near-duplicates, such as frames of one video."""
+"""Near-duplicates, such as frames of one video: the same limits."""
 FLAT = 2
-"""A step of up to this many levels is flat."""
-_REACH = SIMILAR_LEVELS * 24 * 24 * 3  # the same, summed over a thumbnail
-_ROWS, _COLUMNS = 16, 4096  # compared at a time: what the CPU's cache holds
+"""Steps of up to this many levels are flat."""
+_MAX_DIFFERENCE = SIMILAR_LEVELS * 24 * 24 * 3  # SIMILAR_LEVELS, summed over a thumbnail
+_ROWS, _COLUMNS = 16, 4096  # compared at a time, to fit the CPU's cache
 _THUMBNAILS = 128  # pairs of them compared at a time
 
 Ints = npt.NDArray[np.intp]
@@ -39,7 +40,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What comparing needs of one photo."""
+    """The data that a photo is compared by."""
 
     digest: str  # of the file's bytes
     steps: npt.NDArray[np.uint64]  # (8,), 512 bits
@@ -48,7 +49,7 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two photos, by their index, that look alike; `copy` where they are one picture."""
+    """The indices of two similar photos; `copy` if they are the same picture."""
 
     first: int
     second: int
@@ -64,7 +65,7 @@ def fingerprint(image: Image.Image, digest: str) -> Fingerprint:
 
 
 def similar_pairs(prints: Sequence[Fingerprint]) -> Iterator[Pair]:
-    """All pairs that look alike, in no particular yet always the same order."""
+    """Yield all pairs of similar photos, in an unsorted but reproducible order."""
     if not prints:
         return
     thumbnails = np.stack([print.thumbnail for print in prints])  # (N, 24, 24, 3)
@@ -72,28 +73,30 @@ def similar_pairs(prints: Sequence[Fingerprint]) -> Iterator[Pair]:
     blocks = thumbnails.reshape(-1, 4, 6, 4, 6, 3).sum(axis=(2, 4), dtype=np.int16).reshape(-1, 48)
     brightness = blocks.sum(axis=1, dtype=np.int64)  # (N,)
     order = np.argsort(brightness, kind="stable")
-    ends = np.searchsorted(brightness[order], brightness[order] + _REACH, side="right")
-    # Bits by word, (8, N): the columns of a word lie side by side.
+    ends = np.searchsorted(brightness[order], brightness[order] + _MAX_DIFFERENCE, side="right")
+    # (8, N), so that the values of one word are contiguous.
     words = np.ascontiguousarray(np.stack([prints[i].steps for i in order]).T)
 
     def compare(start: int) -> list[Pair]:
         stop = min(start + _ROWS, len(prints))
         found: list[Pair] = []
         for column in range(start, int(ends[stop - 1]), _COLUMNS):
-            rows, columns, bits = _close(words, slice(start, stop), column, int(ends[stop - 1]))
-            found += _alike(thumbnails, blocks, order[rows], order[columns], bits)
+            rows, columns, bits = _match_bits(
+                words, slice(start, stop), column, int(ends[stop - 1])
+            )
+            found += _match_thumbnails(thumbnails, blocks, order[rows], order[columns], bits)
         return found
 
     for pairs in on_all_cpus(compare, range(0, len(prints), _ROWS)):
         yield from pairs
 
 
-def _close(
+def _match_bits(
     words: npt.NDArray[np.uint64], rows: slice, column: int, end: int
 ) -> tuple[Ints, Ints, Ints]:
-    """Where rows and later columns of (8, N) words differ in few bits, and in how many."""
+    """Find rows and later columns of (8, N) words that differ in few bits, and count the bits."""
     width = min(_COLUMNS, end - column)
-    # Four words differ in 256 bits at most, which a byte counts as none: one more candidate.
+    # 256 different bits overflow the byte to 0. That only adds a candidate for the next check.
     half = np.zeros((rows.stop - rows.start, width), np.uint8)
     for word in words[: len(words) // 2]:
         half += np.bitwise_count(word[rows, None] ^ word[None, column : column + width])
@@ -105,11 +108,11 @@ def _close(
     return row[few], other[few], bits[few]
 
 
-def _alike(
+def _match_thumbnails(
     thumbnails: Bytes, blocks: npt.NDArray[np.int16], one: Ints, other: Ints, bits: Ints
 ) -> list[Pair]:
-    """Pairs, of those whose bits are close, whose thumbnails are close too."""
-    near = np.abs(blocks[one] - blocks[other]).sum(axis=1, dtype=np.int32) <= _REACH
+    """Keep the pairs whose thumbnails are similar too."""
+    near = np.abs(blocks[one] - blocks[other]).sum(axis=1, dtype=np.int32) <= _MAX_DIFFERENCE
     one, other, bits = one[near], other[near], bits[near]
     found = []
     for start in range(0, len(one), _THUMBNAILS):

@@ -1,4 +1,4 @@
-"""Splitting an image folder into train, validation and test."""
+"""Split an image folder into train, validation and test."""
 
 from dataclasses import replace
 
@@ -10,40 +10,45 @@ from ml.models.card import Split
 
 
 def split_folder(folder: ImageFolder, split: Split) -> ImageFolder:
-    """Split a folder into train, validation and test; its own train and test are kept."""
-    if split.test > 0:
-        folder = _deal(folder, {"train": 1 - split.test, "test": split.test}, split.seed, of="")
-    else:
-        folder = _deal(folder, {"train": 1.0}, split.seed, of="")
-    shares = {"train": 1 - split.validation, "validation": split.validation}
-    return _deal(folder, shares, split.seed, of="train") if split.validation > 0 else folder
+    """Split a folder into train, validation and test; keep its own train and test folders."""
+    parts = {"train": 1 - split.test, "test": split.test} if split.test > 0 else {"train": 1.0}
+    folder = _assign_groups(folder, parts, split.seed, source="")
+    if split.validation == 0:
+        return folder
+    parts = {"train": 1 - split.validation, "validation": split.validation}
+    return _assign_groups(folder, parts, split.seed, source="train")
 
 
-def _deal(folder: ImageFolder, shares: dict[str, float], seed: int, of: str) -> ImageFolder:
-    """Deal the samples whose split is `of` out to named shares, class by class.
+def _assign_groups(
+    folder: ImageFolder, parts: dict[str, float], seed: int, source: str
+) -> ImageFolder:
+    """Divide the samples whose split is `source` into parts, class by class.
 
-    Groups stay whole: a group goes to the share that is furthest from full, and where it fits
-    in none, to the first. So name the training share first.
+    A group is never divided. It is assigned to the part with the largest free fraction, or to
+    the first part if it fits into none. So the first part must be the training part.
+
+    Args:
+        parts: the fraction of each part.
     """
     random = np.random.default_rng(seed)
-    chosen: dict[str, str] = {}  # of each group; one that spans classes follows its first
-    members_of: dict[str, dict[str, list[Sample]]] = {label: {} for label in folder.classes}
+    chosen: dict[str, str] = {}  # by group; a group of several classes follows the first class
+    groups_of: dict[str, dict[str, list[Sample]]] = {label: {} for label in folder.classes}
     for sample in folder.samples:
-        if sample.split == of:
-            members_of[sample.label].setdefault(sample.group, []).append(sample)
-    for groups in members_of.values():
+        if sample.split == source:
+            groups_of[sample.label].setdefault(sample.group, []).append(sample)
+    for groups in groups_of.values():
         total = sum(map(len, groups.values()))
-        room = {name: share * total for name, share in shares.items()}
+        room = {name: fraction * total for name, fraction in parts.items()}
         for key in random.permutation(sorted(groups)):
             members = groups[key]
             if key in chosen:
                 continue
             fits = [name for name in room if room[name] + 0.5 >= len(members)]
-            name = max(fits, key=lambda name: room[name] / shares[name]) if fits else [*shares][0]
+            name = max(fits, key=lambda name: room[name] / parts[name]) if fits else [*parts][0]
             room[name] -= len(members)
             chosen[str(key)] = name
     samples = (
-        replace(sample, split=chosen[sample.group]) if sample.split == of else sample
+        replace(sample, split=chosen[sample.group]) if sample.split == source else sample
         for sample in folder.samples
     )
     return replace(folder, samples=tuple(samples))

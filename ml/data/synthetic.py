@@ -1,8 +1,9 @@
-"""Draws a procedural picture set of the four classes with numpy and Pillow alone.
+"""Draw synthetic pictures of the four classes, with numpy and Pillow only.
 
-It is a smoke set: it shows that training, serving and the tests work end to end, and that a
-network can tell the four outlines apart. It says nothing of how a model does on real photos.
-Skies, picture sizes and object sizes follow one distribution, so only the object tells the class.
+They are for smoke tests: they show that training, serving and the tests work end to end, and that
+a network can learn the four shapes. They do not predict the accuracy on real photos. Skies, picture
+sizes and object sizes have the same distribution for all classes, so only the object tells them
+apart.
 """
 
 from math import cos, radians, sin
@@ -31,8 +32,10 @@ HORIZONS = _palette("b0cee8 cee0ee d0d4d8 e2e4e6 f0aa6e c68884")
 PLUMAGES = _palette("282422 564230 787470 ece8e0")
 CARBON = _palette("222428 3e4046 606266 dededc")
 PAINTS = _palette("eeeeec c4c8cc 8a9096 e25c28 c6282c 306ec8 82be3c c4b088 46484e")
-FLAPS = np.array(((50, -35), (12, -25), (-12, -45), (14, -8)))  # arm's rise, hand's bend
-# Lead, chord, span, sweep, tip chord and rise of straight, swept and delta wings.
+FLAPS = np.array(
+    ((50, -35), (12, -25), (-12, -45), (14, -8))
+)  # angles of the inner and the outer wing, in degrees
+# Leading edge, chord, span, sweep, tip chord and rise of straight, swept and delta wings.
 STRAIGHT, SWEPT = (0.2, 0.3, 1.3, 0.05, 0.2, 0.08), (0.4, 0.4, 1.2, 0.55, 0.2, 0.08)
 WINGS = np.array((STRAIGHT, SWEPT, (0.6, 1, 0.85, 0.9, 0.1, 0)))
 UP = np.array((0, 0, 1.0))
@@ -44,7 +47,7 @@ def synthesize(folder: Path, images_per_class: int = 100, seed: int = 0) -> None
     for number, label in enumerate(CLASSES):
         (folder / label).mkdir(parents=True, exist_ok=True)
         for i in range(1, images_per_class + 1):
-            # A seed of its own keeps image i the same however many are asked for.
+            # With a seed of its own, image i does not depend on how many images are drawn.
             image, box = draw(label, np.random.default_rng((seed, number, i)))
             file = f"{label}/{label.lower().replace(' ', '-')}-{i:04}.jpg"
             image.save(folder / file, quality=88)
@@ -53,24 +56,24 @@ def synthesize(folder: Path, images_per_class: int = 100, seed: int = 0) -> None
 
 
 def draw(label: str, rng: np.random.Generator) -> tuple[Image.Image, tuple[int, int, int, int]]:
-    """Draw one picture of class `label`; return it with the box of its object in pixels."""
+    """Draw a picture of class `label`; return it and its object's box in pixels."""
     width, height = (int(side) for side in rng.integers(180, 421, size=2))
-    # Skies are soft: half the size is enough for them and takes a quarter of the time.
+    # Skies have no detail: half the size looks the same and takes a quarter of the time.
     picture = sky(width // 2, height // 2, rng).resize((width, height))
-    flyer = _flyer(label, min(width, height) * rng.uniform(0.32, 0.62), rng)
-    # Somewhere near the middle, as people aim: a view of the centre sees nearly all of it.
+    flyer = _draw_object(label, min(width, height) * rng.uniform(0.32, 0.62), rng)
+    # The object is near the middle, as in most photos, so that a centre crop shows most of it.
     reach = 0.9 * min(width, height)
     room = np.maximum(reach - np.array(flyer.size), 2) / 2
     middle = (np.array(picture.size) - flyer.size) / 2
     x, y = (int(place) for place in middle + rng.uniform(-room, room))
     box = (x, y, x + flyer.width, y + flyer.height)
-    picture.paste(_lit(flyer, picture.crop(box), rng), (x, y), flyer)
+    picture.paste(_add_light(flyer, picture.crop(box), rng), (x, y), flyer)
     soft = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.9))))
     return to_image(soft + rng.standard_normal(soft.shape, np.float32) * rng.uniform(1, 5)), box
 
 
 def sky(width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """Draw a sky with some cloud in it, now and then over some ground."""
+    """Draw a sky with clouds, and in some pictures the ground."""
     zenith, horizon = rng.choice(np.stack((ZENITHS, HORIZONS), axis=1)) * rng.uniform(0.75, 1.08)
     tilt = np.linspace(-0.15, 0.15, width) * rng.uniform(-1, 1)
     depth = np.clip(np.linspace(0, 1, height)[:, None] + tilt, 0, 1)[..., None]
@@ -96,7 +99,7 @@ def _raise_ground(sky: Floats, rng: np.random.Generator) -> None:
     sky += (earth - sky) * cover * rng.uniform(0.6, 1)
 
 
-def _flyer(label: str, longest: float, rng: np.random.Generator) -> Image.Image:
+def _draw_object(label: str, longest: float, rng: np.random.Generator) -> Image.Image:
     paint = dict(zip(CLASSES, (_flock, _large_copter, _small_copter, _winged), strict=True))[label]
     sketch = Sketch(int(longest * 4), rng)
     paint(sketch, rng)
@@ -105,22 +108,24 @@ def _flyer(label: str, longest: float, rng: np.random.Generator) -> Image.Image:
     return flyer
 
 
-def _lit(flyer: Image.Image, behind: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _add_light(flyer: Image.Image, behind: Image.Image, rng: np.random.Generator) -> Image.Image:
     sky = np.asarray(behind, dtype=float).mean(axis=(0, 1))
     pixels = np.asarray(flyer, dtype=float)
     colours = pixels[..., :3] * rng.uniform(0.7, 1.1)
     if (abs(colours[pixels[..., 3] > 200].mean(axis=1) - sky.mean()) < 40).mean() > 0.2:
-        colours = colours * 0.55 + (0 if sky.mean() > 90 else 110)  # or it melts into its sky
+        colours = colours * 0.55 + (
+            0 if sky.mean() > 90 else 110
+        )  # else it is hard to see against the sky
     return to_image(colours + (sky - colours) * rng.uniform(0, 0.2))
 
 
 def to_image(pixels: Floats) -> Image.Image:
-    """RGB from 0 to 255, clipped, to a picture."""
+    """Clip RGB values to 0..255 and make a picture of them."""
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
 class Sketch:
-    """Parts in space (x right, y to the nose, z up), each painted over those before it."""
+    """A drawing of parts in 3-D (x right, y forward, z up); later parts cover earlier ones."""
 
     def __init__(self, side: int, rng: np.random.Generator) -> None:
         self.image = Image.new("RGBA", (side, side))
@@ -133,30 +138,30 @@ class Sketch:
         self._view = np.array(((cos(bank), -sin(bank)), (sin(bank), cos(bank)))) @ seen @ turned
 
     def face(self, points: ArrayLike, colour: Floats, alpha: int = 255) -> None:
-        """Fill the polygon through `points`."""
-        self._pen.polygon(self._seen(points), fill=(*colour.astype(int), alpha))
+        """Draw a filled polygon."""
+        self._pen.polygon(self._project(points), fill=(*colour.astype(int), alpha))
 
     def bar(self, points: ArrayLike, width: float, colour: Floats) -> None:
-        """Draw a bar along `points`."""
+        """Draw a line of the given width along `points`."""
         thick = round(width * self._unit)
-        self._pen.line(self._seen(points), tuple(colour.astype(int)), thick, joint="curve")
+        self._pen.line(self._project(points), tuple(colour.astype(int)), thick, joint="curve")
 
     def loft(self, spine: ArrayLike, radii: ArrayLike, colour: Floats) -> None:
         """Draw a round body along `spine`, lit from above."""
         steps, knots = np.linspace(0, 1, 40), np.linspace(0, 1, np.size(radii))
         x, y, z, thick = (np.interp(steps, knots, row) for row in np.c_[spine, radii].T)
         for tint, share in ((colour * 0.7, 1.0), (colour, 0.65)):
-            centres = self._seen(np.c_[x, y, z + thick * (1 - share)])
+            centres = self._project(np.c_[x, y, z + thick * (1 - share)])
             for centre, radius in zip(centres, thick * share * self._unit, strict=True):
                 self._pen.circle(centre, radius, fill=tuple(tint.astype(int)))
 
     def block(self, outline: Floats, low: float, high: float, colour: Floats) -> None:
-        """Draw an upright block as a stack of plates, the one nearest to the eye lit."""
+        """Draw an upright block as a stack of plates; the nearest plate is brighter."""
         plates = np.linspace(low, high, 12)[:: -1 if self.from_below else 1]
         for z, tint in zip(plates, [0.7] * 11 + [1], strict=True):
             self.face(outline + z * UP, colour * tint)
 
-    def _seen(self, points: ArrayLike) -> list[tuple[float, float]]:
+    def _project(self, points: ArrayLike) -> list[tuple[float, float]]:
         flat = np.asarray(points) @ self._view.T * self._unit + self.image.width / 2
         return [(x, y) for x, y in flat.tolist()]
 
@@ -212,9 +217,9 @@ def _large_copter(sketch: Sketch, rng: np.random.Generator) -> None:
         legs = ((x / 2, -0.2, -0.1), (x, -0.26, drop), (x, 0.26, drop), (x / 2, 0.2, -0.1))
         sketch.bar(legs, 0.05, frame * 0.8)
         sketch.bar(((x, -0.5, drop), (x, 0.5, drop)), 0.07, frame * 0.8)
-    length = rng.choice((0.05, 0.3))  # a camera's ball or a tank
+    length = rng.choice((0.05, 0.3))  # a round camera or a long tank
     sketch.loft(((0, -length, -0.28), (0, length, -0.28)), (0.17, 0.17), rng.choice(PAINTS))
-    if not sketch.from_below:  # from above the hub hides what hangs under it
+    if not sketch.from_below:  # seen from above, the hub covers the parts below it
         sketch.block(hub, -0.1, 0.16, shell)
 
 

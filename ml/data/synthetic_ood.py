@@ -1,7 +1,7 @@
-"""Draws pictures of none of the classes: what a classifier should refuse, easy ones at that.
+"""Draw out-of-distribution (OOD) pictures, which show none of the classes.
 
-Like the drawn classes they are a smoke set: a model that refuses them all may yet be sure of
-its answer on somebody's lunch.
+They are easy and for smoke tests: a model that rejects all of them may still accept other photos,
+such as one of a meal.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def synthesize_ood(folder: Path, images_per_kind: int = 100, seed: int = 0) -> N
 
 
 def draw_ood(kind: str, rng: np.random.Generator) -> Image.Image:
-    """Draw one picture of a kind of `KINDS`, of the sizes that the drawn classes have."""
+    """Draw a picture of one of the `KINDS`, in the sizes of `ml.data.synthetic`."""
     width, height = (int(side) for side in rng.integers(180, 421, size=2))
     return KINDS[kind](width, height, rng)
 
@@ -44,20 +44,20 @@ def _text(width: int, height: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _texture(width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """Noise of several grains, squeezed to one side as wood, cloth and stone are."""
+    """Draw noise of several scales, compressed in one direction, like wood, cloth or stone."""
     surface = np.zeros((height, width))
     squeeze = rng.uniform(1, 8)
     for cells in (8, 24, 72):
         grid = rng.standard_normal((cells, max(2, round(cells / squeeze)))).astype(np.float32)
         grain = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
         surface += np.asarray(grain) * rng.uniform(0.2, 1)
-    return _between(surface / np.abs(surface).max() / 2 + 0.5, rng)
+    return _blend(surface / np.abs(surface).max() / 2 + 0.5, rng)
 
 
 def _gradient(width: int, height: int, rng: np.random.Generator) -> Image.Image:
     x, y = _grid(width, height, rng.uniform(0, 2 * np.pi))
     ramp = np.hypot(x, y) if rng.random() < 0.5 else x
-    return _between((ramp - ramp.min()) / np.ptp(ramp), rng)
+    return _blend((ramp - ramp.min()) / np.ptp(ramp), rng)
 
 
 def _noise(width: int, height: int, rng: np.random.Generator) -> Image.Image:
@@ -68,21 +68,21 @@ def _noise(width: int, height: int, rng: np.random.Generator) -> Image.Image:
 
 
 def _pattern(width: int, height: int, rng: np.random.Generator) -> Image.Image:
-    """Stripes, a chequerboard, dots or rings."""
+    """Draw stripes, a chequerboard, dots or rings."""
     x, y = _grid(width, height, rng.uniform(0, np.pi)) * rng.uniform(2, 16)
     patterns = (np.sin(x * 6), np.sin(x * 6) * np.sin(y * 6), np.sin(np.hypot(x, y) * 6))
     dots = 0.3 - np.hypot(x % 1 - 0.5, y % 1 - 0.5)
-    return _between((patterns + (dots,))[rng.integers(4)] > 0, rng)
+    return _blend((patterns + (dots,))[rng.integers(4)] > 0, rng)
 
 
 def _grid(width: int, height: int, turn: float) -> Floats:
-    """Turned coordinates with the origin in the middle, (2, H, W), in picture widths."""
+    """Return rotated coordinates, (2, H, W), centred on the picture, in units of its width."""
     y, x = (np.mgrid[:height, :width] - np.array((height, width))[:, None, None] / 2) / width
     return np.array((x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)))
 
 
-def _between(mix: npt.NDArray[Any], rng: np.random.Generator) -> Image.Image:
-    """Blend two colours as (H, W) of 0 to 1 says."""
+def _blend(mix: npt.NDArray[Any], rng: np.random.Generator) -> Image.Image:
+    """Blend two random colours by weights of 0 to 1, (H, W)."""
     first, second = rng.uniform(0, 255, (2, 3))
     return to_image(first + (second - first) * mix[..., None])
 

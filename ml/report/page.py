@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ml.data.image_folder import class_of
+from ml.data.class_folders import class_of
 from ml.errors import ModelError
 from ml.files import atomic_write
 from ml.model import Network

@@ -1,7 +1,7 @@
-"""A scoring job on disk: its photos listed once, their answers in parts, at the end one file.
+"""A scoring job on disk: a list of files, results in parts, and at the end one Parquet file.
 
-The list is cut into parts. Each part's answers are written whole or not at all, so a job that was
-killed goes on with the parts that are missing: no photo is left out, and none counts twice.
+The files are listed once, in parts. The results of a part are written atomically, so a job that
+was killed continues with the missing parts: each file is scored exactly once.
 """
 
 import fcntl
@@ -18,72 +18,85 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml.errors import ScoringError
+from ml.errors import Rejected, ScoringError
 from ml.models.onnx_file import ModelFile
-from ml.scoring.sources import Named, absolute, names, one_name
+from ml.scoring.sources import absolute, list_sources, without_scheme
 
 PART = 256
-"""Photos in a part: what a job that is killed loses at most, for each part in work."""
+"""Files in a part: a killed job loses at most this many results for each part in progress."""
 
 _GROUP = 256  # parts in one row group of the result
-_ABOUT = b"skyspotter"  # the metadata that tells which job a file belongs to
+_JOB_KEY = b"skyspotter"  # the metadata key that says which job a file belongs to
 
 
-class Photo(NamedTuple):
-    """One photo to score."""
+class ScoringItem(NamedTuple):
+    """One file to score."""
 
     part: int
     name: str
     """A path or URL."""
-    fault: str
-    """Why it cannot be used, or nothing."""
+    rejected: Rejected | None
+    """Why it cannot be scored."""
 
 
-def columns(classes: Sequence[str]) -> pa.Schema:
-    """Name the result's columns; a photo without an answer has its reason in `error`."""
-    chances = pa.struct([(name, pa.float32()) for name in classes])
+def as_item(part: int, row: dict[str, Any]) -> ScoringItem:
+    """Read an item from a row of `to_list_table`."""
+    rejected = Rejected(row["fault"]) if row["fault"] else None
+    return ScoringItem(part, os.fsdecode(row["name"]), rejected)
+
+
+def to_list_table(items: Iterable[ScoringItem]) -> pa.Table:
+    """Write items as a table. Names are bytes, because they may not be valid text."""
+    rows = [(os.fsencode(i.name), i.rejected.reason if i.rejected else "") for i in items]
+    names, faults = zip(*rows, strict=True)
+    return pa.table({"name": names, "fault": faults})  # as in the lists of older versions
+
+
+def result_schema(classes: Sequence[str]) -> pa.Schema:
+    """Return the columns of the result; `error` says why a file has no prediction."""
+    probabilities = pa.struct([(name, pa.float32()) for name in classes])
     fields = {"path": pa.string(), "label": pa.string(), "confidence": pa.float32()}
-    fields |= {"accepted": pa.bool_(), "probabilities": chances}
+    fields |= {"accepted": pa.bool_(), "probabilities": probabilities}
     return pa.schema(fields | {"error": pa.string(), "model": pa.string()})
 
 
 class Job:
-    """What is asked for, and how far it has come. Open it with `opened`."""
+    """What to score, and what is done so far. Enter `opened` before reading or writing parts."""
 
     def __init__(self, sources: Sequence[str], output: Path, model: ModelFile) -> None:
-        """Say what is to be scored, where to, and with which model file.
+        """Describe what to score, where to write, and with which model file.
 
         Raises:
-            ScoringError: where the output is a URL or a folder.
+            ScoringError: if the output is a URL or a folder.
         """
-        if output.parts and output.parts[0].endswith(":"):  # of s3://bucket/file, as a path
-            raise ScoringError("--output is a file on this machine: copy it to a store when done.")
+        if output.parts and output.parts[0].endswith(":"):  # s3://bucket/file, as a path
+            raise ScoringError("--output must be a file on this machine: copy it to a store later.")
         if not output.name or output.is_dir():
             raise ScoringError(f"--output {output} is a folder: name the Parquet file to write.")
         self.sources = [absolute(source) for source in sources]
         self.output = output
         self.folder = output.with_name(f"{output.name}.parts")
-        self.list = self.folder / "photos.parquet"
+        self.list_file = self.folder / "photos.parquet"
         digest = hashlib.sha256(model.data).hexdigest()
         self.about = {"sources": self.sources, "model": model.card.version, "sha256": digest}
 
     @property
     def finished(self) -> bool:
-        """Say whether the output is there, whole.
+        """Tell whether the output is written.
 
         Raises:
-            ScoringError: where it belongs to another job.
+            ScoringError: if it belongs to another job.
         """
         if self.output.exists():
-            self._agree(self.output)
+            self._check_same_job(self.output)
         return self.output.exists()
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """List the photos, or take up what an earlier run left, for this process alone.
+        """Lock the job; list the files, or continue an earlier run's list.
 
         Raises:
-            ScoringError: where it was left by another job, or another run is at work on it.
+            ScoringError: if the list belongs to another job, or another run is writing it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
@@ -91,94 +104,99 @@ class Job:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise ScoringError(f"Another run is writing {self.output}.") from error
-            if self.finished:  # by the run that had the lock until now
+            if self.finished:  # by the run that held the lock until now
                 raise ScoringError(f"Another run has just finished {self.output}.")
-            if self.list.exists():
-                self._agree(self.list)
+            if self.list_file.exists():
+                self._check_same_job(self.list_file)
             else:
-                for stale in self.folder.glob("*.parquet"):  # of a job that nobody knows any more
+                for stale in self.folder.glob("*.parquet"):  # parts of a list that no longer exists
                     stale.unlink()
-                self._write(self.list, self._listing())
-            self._listed = pq.ParquetFile(self.list)
+                self._write(self.list_file, self._list_files())
+            self._list = pq.ParquetFile(self.list_file)
             yield
 
     @property
-    def photos(self) -> int:
-        """Count all photos of the job."""
-        return int(self._listed.metadata.num_rows)
+    def total(self) -> int:
+        """Count all files of the job."""
+        return int(self._list.metadata.num_rows)
 
     @property
     def done(self) -> int:
-        """Count those that are answered."""
-        return self.photos - sum(self._size(part) for part in self._missing())
+        """Count the files that are scored."""
+        return self.total - sum(self._size(part) for part in self._missing())
 
-    def todo(self) -> Iterator[list[Photo]]:
-        """The parts that are missing, one after the other."""
+    def todo(self) -> Iterator[list[ScoringItem]]:
+        """Yield the items of each missing part."""
         for part in self._missing():
-            rows = self._listed.read_row_group(part).to_pylist()
-            yield [Photo(part, os.fsdecode(row["name"]), row["fault"]) for row in rows]
+            rows = self._list.read_row_group(part).to_pylist()
+            yield [as_item(part, row) for row in rows]
 
-    def keep(self, part: int, answers: pa.Table) -> None:
-        """Write a part's answers, at once or not at all."""
-        if len(answers) != self._size(part):
-            raise ScoringError(f"Part {part} came with {len(answers)} answers: run this again.")
-        self._write(self._part(part), [answers])
+    def write_part(self, part: int, rows: pa.Table) -> None:
+        """Write a part's results atomically."""
+        if (size := self._size(part)) != len(rows):
+            raise ScoringError(
+                f"Part {part} has {len(rows)} results for {size} files: run the same command again."
+            )
+        self._write(self._part_file(part), [rows])
 
     def finish(self) -> int:
-        """Join the parts into the output, remove them, and count the photos without an answer."""
+        """Join the parts into the output, and remove them.
+
+        Returns:
+            How many files have no prediction.
+        """
         failed = 0
 
         def groups() -> Iterator[pa.Table]:
             nonlocal failed
-            parts = [self._part(part) for part in range(self._listed.num_row_groups)]
+            parts = [self._part_file(part) for part in range(self._list.num_row_groups)]
             for start in range(0, len(parts), _GROUP):
                 group = pa.concat_tables(map(pq.read_table, parts[start : start + _GROUP]))
                 failed += len(group) - group["error"].null_count
-                yield group.replace_schema_metadata({_ABOUT: json.dumps(self.about)})
+                yield group.replace_schema_metadata({_JOB_KEY: json.dumps(self.about)})
 
         self._write(self.output, groups())
-        # First, for without it the parts are nobody's. Another run may have removed it by now.
-        self.list.unlink(missing_ok=True)
+        # The list goes first: parts without a list are discarded. Another run may have removed it.
+        self.list_file.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         return failed
 
-    def _listing(self) -> Iterator[pa.Table]:
-        """What is to be scored, a part at a time. Names need not be text, and are kept as bytes.
+    def _list_files(self) -> Iterator[pa.Table]:
+        """List the files to score, one part at a time.
 
         Raises:
-            ScoringError: where there is nothing but what the job itself has written.
+            ScoringError: if there are none besides the job's own files.
         """
-        about = {_ABOUT: json.dumps(self.about)}
-        schema = pa.schema({"name": pa.binary(), "fault": pa.string()}, about)
-        found = _once(names(self.sources)) if len(self.sources) > 1 else names(self.sources)
-        found = (each for each in found if not self._wrote(each[0]))
+        # The part of an item is its place in the list, known when the list is read.
+        found = (ScoringItem(0, *file) for file in list_sources(self.sources))
+        unique = _unique(found) if len(self.sources) > 1 else found
+        items = (item for item in unique if not self._is_own(item.name))
         empty = True
-        while part := list(islice(found, PART)):
-            raw, faults = [os.fsencode(name) for name, _ in part], [fault for _, fault in part]
-            yield pa.table([raw, faults], schema=schema)
+        while part := list(islice(items, PART)):
+            yield to_list_table(part).replace_schema_metadata({_JOB_KEY: json.dumps(self.about)})
             empty = False
         if empty:
-            raise ScoringError("There is no photo in these sources.")
+            raise ScoringError("There is no file to score in these sources.")
 
-    def _wrote(self, name: str) -> bool:
-        """Say whether a file is the job's own: the output may lie among the photos."""
-        if self.output.name not in name:  # nearly always; links cost a look at the disk
+    def _is_own(self, name: str) -> bool:
+        """Tell whether the job itself wrote a file: the output may be in a source folder."""
+        if self.output.name not in name:  # the usual case, in which no link has to be resolved
             return False
         path, own = os.path.realpath(name.removeprefix("file://")), os.path.realpath(self.output)
         return path == own or path.startswith(f"{own}.parts/")
 
     def _missing(self) -> Iterator[int]:
-        parts = range(self._listed.num_row_groups)
-        return (part for part in parts if not self._part(part).exists())
+        parts = range(self._list.num_row_groups)
+        return (part for part in parts if not self._part_file(part).exists())
 
-    def _part(self, part: int) -> Path:
+    def _part_file(self, part: int) -> Path:
         return self.folder / f"{part:07}.parquet"
 
     def _size(self, part: int) -> int:
-        return int(self._listed.metadata.row_group(part).num_rows)
+        return int(self._list.metadata.row_group(part).num_rows)
 
     def _write(self, path: Path, tables: Iterable[pa.Table]) -> None:
-        """Write a file that nobody ever sees half done, even after a power cut."""
+        """Write a file atomically, safe against a power cut."""
         partial = self.folder / "partial"
         with partial.open("wb") as file:
             writer: Any = None
@@ -190,33 +208,33 @@ class Job:
             os.fsync(file.fileno())
         partial.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)  # or the name may be lost
+        os.fsync(folder)  # or a power cut may lose the file's name
         os.close(folder)
 
-    def _agree(self, path: Path) -> None:
-        """Check that a file is of this very job.
+    def _check_same_job(self, path: Path) -> None:
+        """Check that a file belongs to this job.
 
         Raises:
-            ScoringError: where it is of another one.
+            ScoringError: if it belongs to another job, or to none.
         """
         try:
-            about = json.loads(pq.read_schema(path).metadata[_ABOUT])
+            about = json.loads(pq.read_schema(path).metadata[_JOB_KEY])
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise ScoringError(
-                f"{path} is no file of a scoring job: give another --output."
+                f"{path} was not written by a scoring job: give another --output."
             ) from error
         for what in ("sources", "model", "sha256"):
             if about.get(what) != self.about[what]:
                 raise ScoringError(
-                    f"{self.output} was begun with {what} {about.get(what)}, not "
-                    f"{self.about[what]}: ask for the same to go on, or give another --output."
+                    f"{self.output} was started with {what} {about.get(what)}, not "
+                    f"{self.about[what]}: use the same to continue, or give another --output."
                 )
 
 
-def _once(found: Iterable[Named]) -> Iterator[Named]:
-    """Leave out what several sources name; only this has all names in memory."""
+def _unique(items: Iterable[ScoringItem]) -> Iterator[ScoringItem]:
+    """Drop files that several sources name. This keeps all names in memory."""
     seen: set[str] = set()
-    for name, fault in found:
-        if (one := one_name(name)) not in seen:
-            seen.add(one)
-            yield name, fault
+    for item in items:
+        if (name := without_scheme(item.name)) not in seen:
+            seen.add(name)
+            yield item

@@ -1,11 +1,9 @@
-"""Scoring photos by the million into one Parquet file, here or on a Ray cluster."""
+"""Score millions of photos into one Parquet file, on this machine or on a Ray cluster."""
 
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from itertools import chain, groupby
-from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -15,24 +13,23 @@ from rich.console import Console
 
 from ml.cpus import in_threads, usable_cpus
 from ml.engines.loader import PrecisionChoice, open_best
-from ml.errors import ImageError, sentence
+from ml.errors import ImageError, Rejected, plural, sentence
 from ml.models.onnx_file import ModelFile
 from ml.predictor import Predictor
-from ml.progress import ProgressBar
-from ml.scoring.job import Job, Photo, columns
-from ml.scoring.retry import Reader
+from ml.scoring.job import Job, ScoringItem, result_schema
+from ml.scoring.progress import ScoringProgress
+from ml.scoring.retry import read_with_retries, stop_on_failures
 
-_READERS = 8  # photos fetched at a time, per CPU: while some come, others are worked on
-_LINE_SECONDS = 30.0  # from one line of progress to the next, where no terminal shows a bar
+_READERS = 8  # files read at a time, per CPU, so that CPUs do not wait for a slow store
 
 
-class Chosen(NamedTuple):
-    """The model to score with."""
+class ScoringModel(NamedTuple):
+    """The model of a job."""
 
     model: ModelFile
-    """The one asked for, or the int8 file beside it."""
+    """The model file that was given, or the int8 file beside it."""
     predictor: Predictor
-    """What runs these very bytes."""
+    """Runs exactly these bytes."""
 
     @property
     def file(self) -> Path:
@@ -41,122 +38,94 @@ class Chosen(NamedTuple):
 
 
 Row = dict[str, Any]
-Scored = tuple[int, pa.Table]  # a part's number, and its answers
-Backend = Callable[[Chosen, Iterable[list[Photo]]], Iterator[Scored]]
+ScoredPart = tuple[int, pa.Table]  # a part's number, and its rows of the result
+Backend = Callable[[ScoringModel, Iterable[list[ScoringItem]]], Iterator[ScoredPart]]
 
 
-def choose(model: Path, precision: PrecisionChoice = "auto") -> Chosen:
-    """Open what serves best of a model; the whole job is scored with that one file.
+def open_scoring_model(model: Path, precision: PrecisionChoice = "auto") -> ScoringModel:
+    """Open the best file of a model for this machine; the whole job uses this one file.
 
     Raises:
-        ModelError
+        ModelError: if there is no model that can be used.
     """
     opened = open_best(model, precision=precision)
-    return Chosen(opened.file, Predictor(engine=opened.engine))
+    return ScoringModel(opened.file, Predictor(engine=opened.engine))
 
 
 def score(
-    sources: Sequence[str], output: Path, chosen: Chosen, console: Console, backend: Backend
+    sources: Sequence[str], output: Path, model: ScoringModel, console: Console, backend: Backend
 ) -> None:
-    """Score what the sources stand for, or go on with what an earlier run has begun.
+    """Score the files of the sources, or continue a job that was interrupted.
 
     Raises:
-        ScoringError
+        ScoringError: if the job cannot start or continue.
     """
-    job = Job(sources, output, chosen.model)
+    job = Job(sources, output, model.model)
     if job.finished:
-        shutil.rmtree(job.folder, ignore_errors=True)  # of a run killed at its very end
+        shutil.rmtree(job.folder, ignore_errors=True)  # left by a run killed at its very end
         console.print(
-            f"{output} is there already, with the photos that there were when it was begun. "
-            "To score those that have come since, give another --output."
+            f"{output} is finished already. It holds the files that were there when the job "
+            "started; to score files added since, give another --output."
         )
         return
-    if not job.list.exists():
-        console.print("Listing the photos…")
+    if not job.list_file.exists():
+        console.print("Listing the files…")
     with job.opened():
         before, started = job.done, perf_counter()
-        with _Bar(console, before, job.photos) as bar:
-            for part, answers in backend(chosen, job.todo()):
-                job.keep(part, answers)
-                bar.add(len(answers))
-        rate = (job.photos - before) / (perf_counter() - started)
+        with ScoringProgress(console, before, job.total) as progress:
+            for part, rows in backend(model, job.todo()):
+                job.write_part(part, rows)
+                progress.add(len(rows))
+        scored = job.total - before
+        rate = scored / (perf_counter() - started)
         failed = job.finish()
         console.print(
-            f"{output}: {job.photos} photos, {failed} of them without an answer. "
-            f"This run did {job.photos - before}, {rate:.0f} a second."
+            f"{output}: {plural(job.total, 'file')}, {failed} without a prediction. "
+            f"This run scored {scored}, {rate:.0f} per second."
         )
 
 
-class _Bar(ProgressBar):
-    """A bar; where there is no terminal, as in a job's log, a line now and then."""
-
-    def __init__(self, console: Console, done: int, total: int) -> None:
-        super().__init__(console, done, total)
-        self.speed_estimate_period = inf  # by itself it forgets a part after half a minute
-        self._before, self._started = done, self.get_time()
-        self._shown = self._started
-
-    def add(self, photos: int) -> None:
-        (task,), now = self.tasks, self.get_time()
-        self.update(task.id, advance=photos)
-        done, seconds = task.completed - self._before, now - self._started
-        if not done or not seconds:  # nothing is known yet
-            return
-        rate = done / seconds
-        self.update(task.id, text=f"{rate:.{0 if rate >= 10 else 1}f} photos/s")
-        if self.console.is_terminal or now < self._shown + _LINE_SECONDS:
-            return
-        self._shown = now
-        left = timedelta(seconds=round((task.remaining or 0) / rate))
-        self.console.print(
-            f"{task.completed:.0f} of {task.total:.0f} photos, {task.fields['text']}, {left} left"
-        )
+def score_locally(model: ScoringModel, parts: Iterable[list[ScoringItem]]) -> Iterator[ScoredPart]:
+    """Score on all usable CPUs of this machine, with about 40 photos in memory for each."""
+    predictor = model.predictor
+    rows = score_items(predictor, chain.from_iterable(parts), usable_cpus())
+    for part, group in groupby(rows, key=lambda row: row[0]):
+        yield part, to_table(predictor, (row for _, row in group))
 
 
-def here(chosen: Chosen, parts: Iterable[list[Photo]]) -> Iterator[Scored]:
-    """Score on this machine, on all usable CPUs; for each, some 40 photos are in memory."""
-    predictor = chosen.predictor
-    rows = scored(predictor, chain.from_iterable(parts), usable_cpus(), Reader())
-    for part, group in groupby(rows, key=lambda scored: scored[0]):
-        yield part, table(predictor, (row for _, row in group))
-
-
-def scored(
-    predictor: Predictor, photos: Iterable[Photo], cpus: int, reader: Reader
+def score_items(
+    predictor: Predictor, items: Iterable[ScoringItem], cpus: int
 ) -> Iterator[tuple[int, Row]]:
-    """Answer for each photo in turn: its part, and its row of the result.
+    """Predict each item in order; yield its part and its row of the result.
 
-    Many threads read, and no more work on photos than there are CPUs: a common pool, of which most
-    threads wait for a CPU, hands Python's lock around and took a quarter of the rate.
+    Reading and predicting have a pool of threads each. In one common pool most threads wait for
+    a CPU and compete for Python's lock; that took a quarter of the rate.
     """
 
-    def fetched(photo: Photo) -> tuple[Photo, bytes | str]:
-        """A photo's bytes, or why there are none."""
-        try:
-            return photo, photo.fault or reader.read(photo.name)
-        except (ImageError, OSError) as error:
-            return photo, sentence(error)
+    def read(item: ScoringItem) -> tuple[ScoringItem, bytes | Rejected]:
+        return item, item.rejected or read_with_retries(item.name)
 
-    def answer(given: tuple[Photo, bytes | str]) -> tuple[int, Row]:
-        photo, data = given
-        row: Row = {"path": _text(photo.name), "model": predictor.card.version}
-        if isinstance(data, str):
-            return photo.part, row | {"error": data}
+    def predict(file: tuple[ScoringItem, bytes | Rejected]) -> tuple[int, Row]:
+        item, content = file
+        row: Row = {"path": _to_text(item.name), "model": predictor.card.version}
+        if isinstance(content, Rejected):
+            return item.part, row | {"error": content.reason}
         try:
-            answer = predictor.predict(data)
+            prediction = predictor.predict(content)
         except (ImageError, OSError) as error:
-            return photo.part, row | {"error": sentence(error)}
+            return item.part, row | {"error": sentence(error)}
         names = ("label", "confidence", "accepted", "probabilities")
-        return photo.part, row | {name: getattr(answer, name) for name in names}
+        return item.part, row | {name: getattr(prediction, name) for name in names}
 
-    return in_threads(answer, in_threads(fetched, photos, cpus * _READERS), cpus)
-
-
-def table(predictor: Predictor, rows: Iterable[Row]) -> pa.Table:
-    """Put rows into the result's columns."""
-    return pa.Table.from_pylist(list(rows), columns(predictor.card.classes))
+    files = stop_on_failures(in_threads(read, items, cpus * _READERS))
+    return in_threads(predict, files, cpus)
 
 
-def _text(name: str) -> str:
-    """A name as text; bytes that are not UTF-8 are written out."""
+def to_table(predictor: Predictor, rows: Iterable[Row]) -> pa.Table:
+    """Build a table of the result from rows."""
+    return pa.Table.from_pylist(list(rows), result_schema(predictor.card.classes))
+
+
+def _to_text(name: str) -> str:
+    """Return a name as text, with bytes that are not UTF-8 as escapes."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

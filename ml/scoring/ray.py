@@ -1,7 +1,8 @@
-"""Scoring on a Ray cluster: actors that hold the model work on whole parts, wherever there is room.
+"""Score on a Ray cluster: actors load the model once and score whole parts on any free CPU.
 
-Photos are read where they are scored, at the same path on every node or at a URL; answers come
-back here and are written here. Ray Data hands out no more where answers wait to be taken.
+The nodes read the files themselves, at the same path on every node or from a URL. Results are
+sent to the machine that started the job, which writes them. Ray Data applies backpressure: it
+starts no more parts while finished ones wait to be written.
 """
 
 import logging
@@ -20,110 +21,104 @@ import pyarrow as pa
 from ml.cpus import usable_cpus
 from ml.errors import ModelError, ScoringError
 from ml.predictor import Predictor
-from ml.scoring.job import Photo
-from ml.scoring.local import Backend, Chosen, Scored, scored, table
-from ml.scoring.retry import Reader
+from ml.scoring.job import ScoringItem, as_item, to_list_table
+from ml.scoring.local import Backend, ScoredPart, ScoringModel, score_items, to_table
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read at import: nothing is sent home
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext, from_arrow_refs
 from ray.exceptions import RayError
 
-_OWN = re.compile(r"^ml\.errors\.\w+: (.*)$", re.MULTILINE)  # in a traceback of a node's
+_OWN_ERROR = re.compile(r"^ml\.errors\.\w+: (.*)$", re.MULTILINE)  # in a node's traceback
 
 SLICE = 4096
-"""Parts that are handed to the cluster at a time, a million photos: none has to wait for the list
-of a billion, and between two slices actors start anew."""
+"""Parts submitted at a time, about a million files, so that scoring starts before a list of a
+billion files is read. Actors restart between two slices."""
 
 
 class Scorer:
-    """An actor of one CPU: the model, and answers for one part after the other."""
+    """An actor on one CPU: holds the model and scores one part after the other."""
 
     def __init__(self, model: "ray.ObjectRef[bytes]") -> None:
-        with TemporaryDirectory() as folder:  # nodes need not share a disk
+        with TemporaryDirectory() as folder:  # nodes may not share a disk
             path = Path(folder, "model.onnx")
             path.write_bytes(ray.get(model))
             try:
                 self.predictor = Predictor(path)
-            except ModelError as error:  # such as of int8, which some CPUs compute otherwise
-                raise ModelError(
-                    f"A node cannot run it: {error} Try --precision float32."
-                ) from None
-        self.reader = Reader()
+            except ModelError as error:  # such as int8, which some CPUs compute differently
+                advice = "Try --precision float32."
+                raise ModelError(f"A node cannot run the model: {error} {advice}") from None
 
     def __call__(self, part: pa.Table) -> pa.Table:
-        """Answer for a part, as `ml.scoring.job` lists it."""
-        photos = [
-            Photo(row["part"], os.fsdecode(row["name"]), row["fault"]) for row in part.to_pylist()
-        ]
-        rows = scored(self.predictor, photos, 1, self.reader)
-        answers = table(self.predictor, (row for _, row in rows))
-        return answers.append_column("part", part["part"])
+        """Score a part, given as a table of its items."""
+        items = [as_item(row["part"], row) for row in part.to_pylist()]
+        rows = score_items(self.predictor, items, 1)
+        table = to_table(self.predictor, (row for _, row in rows))
+        return table.append_column("part", part["part"])
 
 
 @contextmanager
 def cluster(address: str) -> Iterator[Backend]:
-    """Join a cluster: `auto` for that of this machine, `local` for one of this call's own.
+    """Connect to a cluster: `auto` finds this machine's, `local` starts one for this call.
 
     Raises:
-        ScoringError: where there is none.
+        ScoringError: if there is no cluster, or it fails during the job.
     """
     own: dict[str, Any] = {}
     if address == "local":
         own = {"num_cpus": usable_cpus(), "include_dashboard": False}
-        own |= {"_node_ip_address": "127.0.0.1"}  # nobody else need reach it
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the error says it all
+        own |= {"_node_ip_address": "127.0.0.1"}  # other machines need not reach it
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the error says the same
     try:
-        _reach(address)
+        _check_address(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, ValueError, RuntimeError, RayError) as error:  # of versions, of tokens
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # wrong version or token too
         raise ScoringError(f"There is no Ray cluster at {address}: {error}") from error
     try:
-        yield on_ray
+        yield score_on_ray
     except RayError as error:
-        said = _OWN.findall(str(error))
-        reason = said[-1] if said else f"The cluster gave up; run this again to go on. {error}"
-        raise ScoringError(reason) from error
+        messages = _OWN_ERROR.findall(str(error))
+        failed = f"The cluster failed: run the same command again to continue. {error}"
+        raise ScoringError(messages[-1] if messages else failed) from error
     finally:
         ray.shutdown()
 
 
-def _reach(address: str) -> None:
-    """Knock at an address, for Ray itself would try for minutes.
+def _check_address(address: str) -> None:
+    """Connect to `host:port` once, because Ray itself would try for minutes.
 
     Raises:
-        OSError
+        OSError: if nothing answers there.
     """
     if re.fullmatch(r"[^/]+:\d+", address):
         host, _, port = address.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
-def on_ray(chosen: Chosen, parts: Iterable[list[Photo]]) -> Iterator[Scored]:
-    """Score the parts on the cluster's CPUs, also on those that join later.
+def score_on_ray(model: ScoringModel, parts: Iterable[list[ScoringItem]]) -> Iterator[ScoredPart]:
+    """Score on all CPUs of the cluster, also on those that join later.
 
-    What waits, names alone, lies in Ray's object store, a slice of the job at a time.
+    Waiting parts, names only, are in Ray's object store, one slice of the job at a time.
     """
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
-    put: Any = ray.put  # whose type is not the one that from_arrow_refs asks for
-    model, parts = put(chosen.model.data), iter(parts)
-    while listed := [put(_table(part)) for part in islice(parts, SLICE)]:
-        answers = from_arrow_refs(listed).map_batches(
+    put: Any = ray.put  # its type is not the one that from_arrow_refs accepts
+    data, parts = put(model.model.data), iter(parts)
+    while tables := [put(_items_table(part)) for part in islice(parts, SLICE)]:
+        results = from_arrow_refs(tables).map_batches(
             Scorer,
             batch_size=None,  # a block is a part
             batch_format="pyarrow",
-            fn_constructor_args=[model],
+            fn_constructor_args=[data],
             num_cpus=1,
-            compute=ActorPoolStrategy(min_size=1, max_size=len(listed)),
+            compute=ActorPoolStrategy(min_size=1, max_size=len(tables)),
         )
         block: Any
-        for block in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
+        for block in results.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield block["part"][0].as_py(), block.drop_columns("part")
 
 
-def _table(photos: list[Photo]) -> pa.Table:
-    parts, names, faults = zip(*photos, strict=True)
-    return pa.table({"part": parts, "name": [*map(os.fsencode, names)], "fault": faults})
+def _items_table(items: list[ScoringItem]) -> pa.Table:
+    return to_list_table(items).append_column("part", pa.array([item.part for item in items]))

@@ -1,15 +1,14 @@
-"""Photos by name: paths of this machine, or URLs such as `s3://bucket/photos`.
+"""List and read files by name: paths on this machine, or URLs such as `s3://bucket/photos`.
 
-Arrow's file systems know `s3`, `gs`, `hdfs` and `abfs`; what fsspec knows besides is
-`fsspec+NAME`, such as `fsspec+memory://`; `file:///` is a path of this machine. A URL's path is
-taken as it is, without `%` escapes.
+Arrow's file systems handle `s3`, `gs`, `hdfs` and `abfs`. Write `fsspec+NAME` for those of
+fsspec, such as `fsspec+memory://`. `file:///` is a path on this machine. `%` in a URL's path is
+not an escape.
 """
 
 import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from functools import cache
 from math import inf
 from pathlib import Path
@@ -17,133 +16,97 @@ from pathlib import Path
 from fsspec.utils import glob_translate
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from ml.errors import ImageError, ScoringError
+from ml.errors import ImageError, Rejected, ScoringError
 from ml.files import find
 from ml.images.decode import check_length, read
 from ml.images.formats import recognise
 
-Named = tuple[str, str]  # a path or URL, and why it cannot be used, or nothing
+MISSING = (FileNotFoundError, NotADirectoryError)
+"""What is raised if a file is no longer there."""
 
-GONE = (FileNotFoundError, NotADirectoryError)
-"""What reading a file that is no longer there raises."""
-
-_CHUNK = 1 << 20  # most photos come with the first one; a film is refused by it
+_CHUNK = 1 << 20  # holds most photos whole; a video is refused after the first one
 _PATTERN = re.compile(r"[*?\[]")
 
 
-def one_name(name: str) -> str:
-    """Return the one name of a file that is written as a path or as a URL of this machine."""
-    return _path(name) or name
+def without_scheme(name: str) -> str:
+    """Return the path of a `file:///` URL; other names as they are."""
+    return _local_path(name) or name
 
 
 def absolute(source: str) -> str:
-    """Return a source's name for anybody who stands elsewhere."""
+    """Make a path absolute, so that it means the same from any working directory."""
     return source if _is_url(source) or not source else os.path.abspath(source)
 
 
-def names(sources: Iterable[str]) -> Iterator[Named]:
-    """The files that paths, folders, URLs and patterns stand for, in order.
+def list_sources(sources: Iterable[str]) -> Iterator[tuple[str, Rejected | None]]:
+    """List the files that paths, folders, URLs and patterns name, in order.
+
+    A name that cannot be used is listed with the reason.
 
     Raises:
-        ScoringError: where a store cannot be reached.
+        ScoringError: if a store cannot be listed.
     """
     for source in sources:
-        path = _path(source)
+        path = _local_path(source)
         if path is None:
-            yield from _found(source)
+            yield from _list_url(source)
         else:
             scheme = source.removesuffix(path)
-            yield from ((f"{scheme}{found}", fault) for found, fault in find([path]))
+            yield from ((f"{scheme}{found}", rejected) for found, rejected in find([path]))
 
 
 def fetch(name: str) -> bytes:
-    """Read a photo; what does not begin like one is left where it is.
+    """Read an image file; of a file that does not start like an image, read only the start.
 
     Raises:
-        EmptyImage, UnsupportedFormat, OSError, and what file systems of fsspec raise
-        UnreadableImage: where it is far too large.
+        EmptyImage, UnsupportedFormat: if it is not an image of an accepted format.
+        UnreadableImage: if it is far too large.
+        OSError: if it cannot be read; fsspec's file systems raise other exceptions too.
     """
-    local = _path(name)
+    local = _local_path(name)
     if local is not None:
         return read(Path(local))
-    files, _, path = _opened(name)
+    files, _, path = _resolve(name)
     with files.open_input_stream(path) as stream:
         start = stream.read(_CHUNK)
         recognise(start)
         data = bytearray(start)
-        while chunk := stream.read(_CHUNK):  # some streams give less than they are asked for
+        while chunk := stream.read(_CHUNK):  # some streams return less than requested
             data += chunk
             check_length(len(data))
         return bytes(data)
 
 
-def lasts(error: Exception, name: str) -> bool:
-    """Say whether what `fetch` raised is the photo's own fault.
+def is_permanent(error: Exception, name: str) -> bool:
+    """Tell whether an error of `fetch` is the file's own, so that a retry is useless.
 
-    A store's faults pass, and few of them have a number. Its refusals too: keys expire. And a file
-    that is gone with all of its folder is on a disk that is not mounted.
+    Errors of a store may be temporary, and so may "permission denied" from one: credentials
+    expire and are renewed. If a local file is missing and its folder is missing or empty, its
+    disk may not be mounted.
     """
-    path = _path(name)
+    path = _local_path(name)
     if isinstance(error, PermissionError):
         return path is not None
-    if isinstance(error, GONE):
-        return path is None or _holds_something(os.path.dirname(os.path.realpath(path)))
+    if isinstance(error, MISSING):
+        return path is None or _has_entries(os.path.dirname(os.path.realpath(path)))
     number = getattr(error, "errno", None)
-    own = (ImageError, IsADirectoryError)
-    return isinstance(error, own) or number in (errno.ELOOP, errno.ENAMETOOLONG)
+    permanent = (ImageError, IsADirectoryError)
+    return isinstance(error, permanent) or number in (errno.ELOOP, errno.ENAMETOOLONG)
 
 
-def place(name: str) -> str | int:
-    """Return the store or the disk that a photo is on, and not a link to it.
-
-    Raises:
-        OSError: where neither the photo nor its folder can be looked at.
-    """
-    path = _path(name)
-    if path is None:
-        return _base(name)
-    with suppress(OSError):
-        return os.stat(path).st_dev
-    return os.stat(os.path.dirname(os.path.realpath(path))).st_dev
-
-
-def beside(name: str) -> Iterator[str]:
-    """The files in a photo's folder and on its disk, as far as they can be listed; no store's."""
-    path = _path(name)
-    if path is not None:
-        with suppress(OSError), os.scandir(os.path.dirname(path)) as inside:
-            disk = place(path)
-            for entry in inside:
-                with suppress(OSError):  # of this one alone
-                    if entry.path != path and entry.is_file() and place(entry.path) == disk:
-                        yield entry.path
-
-
-def forget(name: str) -> None:
-    """Have a file of this machine read from its disk again, and not from memory.
-
-    Raises:
-        OSError
-    """
-    path = _path(name)
-    if path is not None and hasattr(os, "posix_fadvise"):
-        with open(path, "rb") as opened:
-            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _holds_something(folder: str) -> bool:
-    """Say whether a folder is there and not empty, as one is where a disk should be mounted."""
+def _has_entries(folder: str) -> bool:
+    """Tell whether a folder exists and is not empty, unlike an unused mount point."""
     try:
         with os.scandir(folder) as inside:
             return any(inside)
-    except PermissionError:  # to list it; it is there
+    except PermissionError:  # it exists, but may not be listed
         return True
     except OSError:
         return False
 
 
-def _path(source: str) -> str | None:
-    """The path of what is on this machine."""
+def _local_path(source: str) -> str | None:
+    """Return the path of a file on this machine; None for other URLs."""
     if source.startswith("file:///"):
         return source.removeprefix("file://")
     return None if _is_url(source) else source
@@ -153,8 +116,8 @@ def _is_url(source: str) -> bool:
     return "://" in source
 
 
-def _opened(url: str) -> tuple[FileSystem, str, str]:
-    """A URL's file system, what the URL has before its path, and the path in the file system."""
+def _resolve(url: str) -> tuple[FileSystem, str, str]:
+    """Return a URL's file system, the URL up to its path, and the path in the file system."""
     base = _base(url)
     files, root = _file_system(base)
     return files, base, f"{root}/{url[len(base) :]}".rstrip("/")
@@ -171,21 +134,21 @@ def _file_system(base: str) -> tuple[FileSystem, str]:
     return files, root.rstrip("/")
 
 
-def _found(url: str) -> Iterator[Named]:
-    """What a URL stands for: a file, all below a folder, or what matches a pattern."""
-    nothing = "There is no such file, and nothing matches it as a pattern."
+def _list_url(url: str) -> Iterator[tuple[str, Rejected | None]]:
+    """List a file, the files below a folder, or those that match a pattern."""
+    nothing = Rejected("There is no such file, and no file matches it as a pattern.")
     try:
-        files, base, path = _opened(url)
+        files, base, path = _resolve(url)
         root = _file_system(base)[1] + "/"
-        found = ((base + each.removeprefix(root), "") for each in _matches(files, path))
+        found = ((base + each.removeprefix(root), None) for each in _match(files, path))
         yield next(found, (url, nothing))
         yield from found
-    except Exception as error:  # file systems of fsspec raise what they like
+    except Exception as error:  # fsspec's file systems raise exceptions of any type
         reason = str(error) or type(error).__name__
         raise ScoringError(f"{url} cannot be listed: {reason}") from error
 
 
-def _matches(files: FileSystem, path: str) -> Iterator[str]:
+def _match(files: FileSystem, path: str) -> Iterator[str]:
     magic = _PATTERN.search(path)
     kind = files.get_file_info(path).type
     if kind == FileType.File:  # a file of that name before a pattern
@@ -200,15 +163,15 @@ def _matches(files: FileSystem, path: str) -> Iterator[str]:
 
 
 def _walk(files: FileSystem, path: str, deepest: float = inf) -> Iterator[str]:
-    """The files below `path`, or itself, folder by folder: memory holds one folder at a time.
+    """List the files below `path` folder by folder, with one folder at a time in memory.
 
-    Those whose path has more than `deepest` slashes are left out, and their folders not listed.
+    Files whose path has more than `deepest` slashes are skipped, and their folders not listed.
     """
     inside = sorted(files.get_file_info(FileSelector(path)), key=lambda info: str(info.path))
     inside = [info for info in inside if not info.base_name.startswith(".")]
     yield from (info.path for info in inside if info.type == FileType.File)
     for info in inside:
-        if info.path.rstrip("/") == path.rstrip("/"):  # of an object a//b, whose name Arrow loses
-            yield f"{path}//"  # so that it is not passed over: it will be an error
+        if info.path.rstrip("/") == path.rstrip("/"):  # an object a//b, whose name Arrow loses
+            yield f"{path}//"  # it gets an error row, so that it is not missed
         elif info.type == FileType.Directory and info.path.rstrip("/").count("/") < deepest:
             yield from _walk(files, info.path, deepest)

@@ -131,7 +131,7 @@ def test_what_training_did_not_know_is_not_measured(drawn: Path, tmp_path: Path)
         options = ("--split", split, "--views", 1, "--json", run / "out.json")
         result = call("evaluate", run / "model.onnx", data, *options)
         assert result.exit_code == 0, result.stderr
-        assert "9 photos in" in result.stderr
+        assert "9 photos that" in result.stderr
         assert json.loads((run / "out.json").read_text())["photos"] == photos
 
 

@@ -5,34 +5,38 @@ from pathlib import Path
 
 import pytest
 
-from ml.cli.output import answers, write
-from ml.files import Found
+from ml.cli.output import predict_files, write_predictions
+from ml.errors import Rejected
 from ml.images.decode import ImageInfo
-from ml.predictor import Predictor
+from ml.predictor import Prediction, Predictor
+
+Files = list[tuple[Path, Rejected | None]]
 
 
 @pytest.fixture
-def files(photo: bytes, tmp_path: Path) -> list[Found]:
+def files(photo: bytes, tmp_path: Path) -> Files:
     (tmp_path / 'a, "quoted" 🪁 [red].jpg').write_bytes(photo)
     (tmp_path / "b.jpg").write_text("no photo")
     (tmp_path / "c.jpg").write_bytes(photo)
-    return [*((path, "") for path in sorted(tmp_path.iterdir())), (Path("d*"), "Nothing matches.")]
+    found = [(path, None) for path in sorted(tmp_path.iterdir())]
+    return [*found, (Path("d*"), Rejected("No file matches."))]
 
 
-def test_answers_are_the_predictors_in_order(shipped: Predictor, files: list[Found]) -> None:
-    found = list(answers(shipped, files))
+def test_predictions_are_the_predictors_in_order(shipped: Predictor, files: Files) -> None:
+    found = list(predict_files(shipped, files))
     assert [path for path, _ in found] == [path for path, _ in files]
-    first, second, third, fourth = (answer for _, answer in found)
-    assert not isinstance(first, str)
-    assert not isinstance(third, str)
+    first, second, third, fourth = (result for _, result in found)
+    assert isinstance(first, Prediction)
+    assert isinstance(second, Rejected)
+    assert isinstance(third, Prediction)
     assert first.probabilities == third.probabilities
     assert first.probabilities == shipped.predict(files[0][0]).probabilities
-    assert "not an image" in str(second)
-    assert fourth == "Nothing matches."
+    assert "not an image" in second.reason
+    assert fourth == Rejected("No file matches.")
 
 
-def test_csv(shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]) -> None:
-    failed = write(answers(shipped, files), "csv", shipped.card.classes)
+def test_csv(shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = write_predictions(predict_files(shipped, files), "csv", shipped.card.classes)
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["file"] for row in rows] == [str(path) for path, _ in files]
     assert [bool(row["error"]) for row in rows] == [False, True, False, True]
@@ -44,10 +48,10 @@ def test_csv(shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixtu
     assert (int(rows[0]["width"]), rows[0]["format"]) == (expected.photo.width, "JPEG")
 
 
-def test_json_lines_hold_all_there_is(
-    shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]
+def test_json_lines_hold_the_whole_prediction(
+    shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(answers(shipped, files), "jsonl", shipped.card.classes)
+    write_predictions(predict_files(shipped, files), "jsonl", shipped.card.classes)
     first, second, *_ = map(json.loads, capsys.readouterr().out.splitlines())
     expected = shipped.predict(files[0][0])
     assert first["probabilities"] == expected.probabilities
@@ -57,10 +61,8 @@ def test_json_lines_hold_all_there_is(
     assert "not an image" in second["error"]
 
 
-def test_a_table_for_people(
-    shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(answers(shipped, files), "table", shipped.card.classes)
+def test_table(shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    write_predictions(predict_files(shipped, files), "table", shipped.card.classes)
     first, third, *counts = capsys.readouterr().out.splitlines()
     assert first.endswith(str(files[0][0]))
     assert third.endswith(str(files[2][0]))
@@ -72,16 +74,16 @@ def test_a_table_for_people(
         assert row[-2:] == [str(len(accepted)), str(accepted.count(False))]
 
 
-def test_a_row_is_written_before_the_next_file_is_known(
-    shipped: Predictor, files: list[Found], capsys: pytest.CaptureFixture[str]
+def test_a_row_is_written_before_the_next_file_is_listed(
+    shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prediction = shipped.predict(files[0][0])
     seen = []
 
-    def slowly() -> Iterator[tuple[Path, str]]:
+    def slowly() -> Iterator[tuple[Path, Rejected]]:
         for number in range(3):
-            yield Path(f"{number}"), "a reason"
+            yield Path(f"{number}"), Rejected("a reason")
             seen.append(capsys.readouterr().out.splitlines()[-1])
 
-    write(slowly(), "jsonl", list(prediction.probabilities))
+    write_predictions(slowly(), "jsonl", list(prediction.probabilities))
     assert [json.loads(line)["file"] for line in seen] == ["0", "1", "2"]

@@ -15,7 +15,7 @@ from tests.helpers import picture
 QUIET = Console(quiet=True)
 
 
-def test_so_many_photos_of_each_class(drawn: Path) -> None:
+def test_limit_samples_keeps_some_of_each_class(drawn: Path) -> None:
     folder = scan(drawn)
     few = limit_samples(folder, 3)
     assert set(Counter(sample.label for sample in few.samples).values()) == {3}
@@ -23,45 +23,43 @@ def test_so_many_photos_of_each_class(drawn: Path) -> None:
     assert limit_samples(folder, 99).samples == folder.samples
 
 
-def test_a_run_goes_on_with_the_photos_it_began_with(
+def test_a_resumed_run_uses_the_recorded_photos(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [f"{s.label}/{s.path.name}" for s in scan(photos).samples]
     grouped = "".join(f"{file},shoot {i // 2}\n" for i, file in enumerate(files))
     (photos / "index.csv").write_text("file,group\n" + grouped, encoding="utf-8")
-    begun = split_folder(scan(photos), Split(validation=0.4))
-    assert len({sample.group for sample in begun.samples}) == len(files) // 2
+    started = split_folder(scan(photos), Split(validation=0.4))
+    assert len({sample.group for sample in started.samples}) == len(files) // 2
     record = tmp_path / "data.json"
-    record.write_text(json.dumps(begun.summary()), encoding="utf-8")
+    record.write_text(json.dumps(started.summary()), encoding="utf-8")
     assert (
         restore_split(photos, record, 0, Console(width=500)).summary()["files"]
-        == begun.summary()["files"]
+        == started.summary()["files"]
     )
     assert capsys.readouterr().out == ""
-    gone, damaged = begun.samples[1], begun.samples[6]
-    gone.path.unlink()
+    missing, damaged = started.samples[1], started.samples[6]
+    missing.path.unlink()
     damaged.path.write_bytes(b"")
-    picture(seed=77).save(gone.path.with_name("new.png"))
+    picture(seed=77).save(missing.path.with_name("new.png"))
     again = restore_split(photos, record, 0, Console(width=500))
-    assert "1 new photos are left out, 1 are gone" in capsys.readouterr().out
-    described = [(s.path, s.label, s.split, s.group) for s in begun.samples]
+    assert "1 new file ignored, 1 file missing (" in capsys.readouterr().out
+    described = [(s.path, s.label, s.split, s.group) for s in started.samples]
     assert [(s.path, s.label, s.split, s.group) for s in again.samples] == described
-    assert (again.dropped, again.near_duplicates) == (begun.dropped, begun.near_duplicates)
+    assert (again.dropped, again.near_duplicates) == (started.dropped, started.near_duplicates)
 
 
-def test_a_record_of_a_run_without_pictures_of_no_class_or_groups(
-    photos: Path, tmp_path: Path
-) -> None:
+def test_an_old_record_without_ood_photos_and_groups(photos: Path, tmp_path: Path) -> None:
     summary = split_folder(scan(photos), Split()).summary()
     del summary["others"], summary["groups"]
     (tmp_path / "data.json").write_text(json.dumps(summary), encoding="utf-8")
-    begun = restore_split(photos, tmp_path / "data.json", 0, QUIET)
-    assert begun.ood == ()
-    assert {sample.group for sample in begun.samples} == {""}
+    started = restore_split(photos, tmp_path / "data.json", 0, QUIET)
+    assert started.ood == ()
+    assert {sample.group for sample in started.samples} == {""}
 
 
-def test_what_is_measured_can_be_read(photos: Path) -> None:
-    """Photos that were only trained on are not opened again."""
+def test_unreadable_photos_are_dropped(photos: Path) -> None:
+    """Training photos are not opened again."""
     folder = split_folder(scan(photos), Split(validation=0.4))
     lost, trained, tested, validated = (
         folder.of(split)[i].path
@@ -74,7 +72,7 @@ def test_what_is_measured_can_be_read(photos: Path) -> None:
     assert {s.path for s in folder.samples} - left == {lost, tested, validated}
 
 
-def test_a_folder_that_has_grown_is_split_as_the_model_knew_it(
+def test_a_folder_with_new_photos_is_split_as_recorded(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = Split(validation=0.4)
@@ -83,14 +81,14 @@ def test_a_folder_that_has_grown_is_split_as_the_model_knew_it(
         place = photos / "Flying Birds" / f"new {number}.png"
         picture(seed=70 + number).save(place)
     grown, console = scan(photos), Console(width=500)
-    dealt = split_as_trained(grown, tmp_path, split, console)
-    assert dealt == split_folder(grown, split)  # there is no record
+    fresh = split_as_trained(grown, tmp_path, split, console)
+    assert fresh == split_folder(grown, split)  # there is no record
     (tmp_path / "data.json").write_text(json.dumps(before.summary()), encoding="utf-8")
     known = split_as_trained(grown, tmp_path, split, console)
     assert "8 photos" in capsys.readouterr().out
     for name in ("train", "validation", "test"):
         assert {s.path for s in known.of(name)} == {s.path for s in before.of(name)}
-    assert {s.path for s in dealt.of("test")} & {s.path for s in before.of("train")}
+    assert {s.path for s in fresh.of("test")} & {s.path for s in before.of("train")}
     assert len(known.of("all")) == len(before.samples) + 8
     photos.rename(tmp_path / "moved")
     moved = scan(tmp_path / "moved")
@@ -99,7 +97,7 @@ def test_a_folder_that_has_grown_is_split_as_the_model_knew_it(
     )
 
 
-def test_another_folder_than_the_models_is_dealt_out(
+def test_a_folder_that_the_record_does_not_know_is_split_anew(
     photos: Path, drawn: Path, tmp_path: Path
 ) -> None:
     others = split_folder(scan(photos), Split()).summary() | {"files": {"Kite/1.jpg": "train"}}
@@ -109,7 +107,7 @@ def test_another_folder_than_the_models_is_dealt_out(
 
 
 @pytest.mark.parametrize("content", [None, "{"])
-def test_without_a_record_a_run_cannot_go_on(
+def test_a_run_without_a_record_cannot_be_resumed(
     drawn: Path, tmp_path: Path, content: str | None
 ) -> None:
     if content is not None:

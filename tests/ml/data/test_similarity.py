@@ -26,7 +26,7 @@ def prints(*images: Image.Image) -> list[Fingerprint]:
 
 
 def skies(count: int, seed: int) -> list[Fingerprint]:
-    """Skies with few steps and some grain, each followed by one that may or may not be alike."""
+    """Make skies with noise; every second one is a variant of the one before it."""
     random = np.random.default_rng(seed)
     found = []
     for number in range(count):
@@ -41,7 +41,7 @@ def skies(count: int, seed: int) -> list[Fingerprint]:
 
 
 def every_pair(prints: list[Fingerprint]) -> list[Pair]:
-    """The definition, pair by pair."""
+    """Apply the definition to every pair."""
     found = []
     for second, other in enumerate(prints):
         for first, one in enumerate(prints[:second]):
@@ -59,7 +59,7 @@ def by_number(pair: Pair) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("tile", [(16, 4096, 128), (3, 7, 2)])
-def test_the_search_finds_what_comparing_all_with_all_finds(
+def test_the_search_finds_the_same_pairs_as_comparing_all(
     monkeypatch: pytest.MonkeyPatch, tile: tuple[int, int, int]
 ) -> None:
     for name, size in zip(("_ROWS", "_COLUMNS", "_THUMBNAILS"), tile, strict=True):
@@ -71,9 +71,9 @@ def test_the_search_finds_what_comparing_all_with_all_finds(
     assert sorted(similar_pairs(photos), key=by_number) == sorted(pairs, key=by_number)
 
 
-def test_photos_as_unlike_as_can_be_and_one_picture_many_times() -> None:
+def test_opposite_photos_and_many_copies() -> None:
     step, black = np.zeros(8, np.uint64), np.zeros((24, 24, 3), np.uint8)
-    opposite = Fingerprint("", ~step, black)  # in all bits, of one brightness
+    opposite = Fingerprint("", ~step, black)  # all bits differ, the brightness is the same
     assert list(similar_pairs([Fingerprint("", step, black), opposite])) == []
     assert len(list(similar_pairs([opposite] * 70))) == 70 * 69 // 2
 
@@ -86,7 +86,7 @@ def test_a_resized_and_recompressed_picture_is_a_copy() -> None:
         assert list(similar_pairs(prints(image, copy))) == [Pair(0, 1, copy=True)]
 
 
-def test_pictures_of_their_own_are_no_pair() -> None:
+def test_different_pictures_are_not_copies() -> None:
     images = [picture(label, seed) for seed in range(15) for label in CLASSES]
     assert [pair for pair in similar_pairs(prints(*images)) if pair.copy] == []
 
@@ -95,7 +95,7 @@ def test_pictures_of_their_own_are_no_pair() -> None:
 def test_tens_of_thousands_are_compared_in_seconds() -> None:
     random = np.random.default_rng(0)
     steps = random.integers(0, 2**64, (20_000, 8), dtype=np.uint64)
-    grey = np.full((24, 24, 3), 128, np.uint8)  # all of one brightness: the worst case
+    grey = np.full((24, 24, 3), 128, np.uint8)  # the same brightness for all: the worst case
     photos = [Fingerprint("", step, grey) for step in (*steps, steps[0])]
     assert list(similar_pairs(photos)) == [Pair(0, 20_000, copy=True)]
 

@@ -1,4 +1,4 @@
-"""The synthetic set is reproducible, complete and truthful about where its objects are."""
+"""The synthetic set is reproducible and complete, and its boxes are correct."""
 
 import csv
 from pathlib import Path

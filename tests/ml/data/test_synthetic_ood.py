@@ -20,10 +20,10 @@ def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_two_pictures_of_a_kind_are_alike(kind: str) -> None:
+def test_pictures_of_a_kind_differ(kind: str) -> None:
     pictures = [draw_ood(kind, np.random.default_rng(seed)) for seed in range(20)]
     assert len({picture.tobytes() for picture in pictures}) == 20
     for picture in pictures:
         assert picture.mode == "RGB"
         assert min(picture.size) >= 180
-        assert np.asarray(picture).std() > 1  # something is on it
+        assert np.asarray(picture).std() > 1  # the picture is not empty

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.ml.colours import write_colours
-from tests.ml.scoring.helpers import many
+from tests.ml.scoring.helpers import many_photos
 
 
 @pytest.fixture
@@ -14,4 +14,4 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def one(tmp_path: Path) -> Path:
     """A folder with one photo."""
-    return many(tmp_path / "photos", 1)
+    return many_photos(tmp_path / "photos", 1)

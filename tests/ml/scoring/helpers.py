@@ -1,4 +1,4 @@
-"""Photos to score, and what became of them."""
+"""Make photos to score, and read the results."""
 
 from pathlib import Path
 from typing import Any
@@ -7,19 +7,19 @@ import pyarrow.parquet as pq
 from PIL import Image
 from rich.console import Console
 
-from ml.scoring.local import choose, here, score
+from ml.scoring.local import open_scoring_model, score, score_locally
 from tests.ml.colours import CLASSES
 
 QUIET = Console(quiet=True)
 
 
 def colour(path: Path) -> str:
-    """What is on a photo of `many`, by its name."""
+    """Return the colour of a photo of `many_photos` from its name."""
     return CLASSES[int(path.stem) % 200 % 3]
 
 
-def many(folder: Path, count: int) -> Path:
-    """A folder with so many names for 200 different small photos, each of one colour."""
+def many_photos(folder: Path, count: int) -> Path:
+    """Make a folder of `count` small photos of one colour each; after 200, they are hard links."""
     folder.mkdir()
     paths = [folder / f"{number:05}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
@@ -31,13 +31,15 @@ def many(folder: Path, count: int) -> Path:
     return folder
 
 
-def answers(source: Path, model: Path) -> list[dict[str, object]]:
+def score_folder(source: Path, model: Path) -> list[dict[str, object]]:
+    """Score a folder and return the rows of the result."""
     output = source.parent / "out.parquet"
-    score([str(source)], output, choose(model), QUIET, here)
+    score([str(source)], output, open_scoring_model(model), QUIET, score_locally)
     rows: list[dict[str, object]] = pq.read_table(output).to_pylist()
     return rows
 
 
-def fail(faults: list[Any]) -> None:
-    if faults:
-        raise faults.pop()
+def raise_next(errors: list[Any]) -> None:
+    """Raise the last error of a list and remove it; do nothing if the list is empty."""
+    if errors:
+        raise errors.pop()

@@ -17,19 +17,19 @@ from rich.console import Console
 from ml.errors import ModelError, ScoringError
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.scoring.job import Job
-from ml.scoring.local import Chosen, _Bar, choose, here, score
+from ml.scoring.local import ScoringModel, open_scoring_model, score, score_locally
 from tests.helpers import ROOT
 from tests.ml.colours import CARD, write_colours
-from tests.ml.scoring.helpers import QUIET, answers, colour, fail, many
+from tests.ml.scoring.helpers import QUIET, colour, many_photos, raise_next, score_folder
 
 
-def command(*arguments: object) -> list[str]:
+def score_command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "ml", "score", *map(str, arguments)]
 
 
-def test_answers_are_the_predictors(drawn: Path, shipped: Predictor, tmp_path: Path) -> None:
+def test_predictions_are_the_predictors(drawn: Path, shipped: Predictor, tmp_path: Path) -> None:
     output = tmp_path / "out" / "predictions.parquet"
-    score([str(drawn)], output, choose(SHIPPED_MODEL), QUIET, here)
+    score([str(drawn)], output, open_scoring_model(SHIPPED_MODEL), QUIET, score_locally)
     rows = pq.read_table(output).to_pylist()
     assert len(rows) == 41  # with index.csv
     for row in rows:
@@ -45,58 +45,72 @@ def test_answers_are_the_predictors(drawn: Path, shipped: Predictor, tmp_path: P
     assert not output.with_name("predictions.parquet.parts").exists()
 
 
-def test_what_several_sources_name_is_scored_once(model: Path, tmp_path: Path) -> None:
-    folder = many(tmp_path / "photos", 5)
+def test_a_file_that_several_sources_name_is_scored_once(model: Path, tmp_path: Path) -> None:
+    folder = many_photos(tmp_path / "photos", 5)
     sources = [str(folder), f"{folder}/*1.jpg", f"{tmp_path}/missing"]
-    score(sources, tmp_path / "out.parquet", choose(model), QUIET, here)
+    score(sources, tmp_path / "out.parquet", open_scoring_model(model), QUIET, score_locally)
     table = pq.read_table(tmp_path / "out.parquet")
     assert Counter(table["path"].to_pylist()).most_common(1)[0][1] == 1
     assert len(table) == 6
     assert "no such file" in table["error"].to_pylist()[-1]
 
 
-def test_names_need_not_be_text(model: Path, tmp_path: Path) -> None:
-    (photo,) = many(tmp_path / "photos", 1).iterdir()
+def test_names_that_are_not_utf8(model: Path, tmp_path: Path) -> None:
+    (photo,) = many_photos(tmp_path / "photos", 1).iterdir()
     photo.rename(photo.with_name("caf\udce9.jpg"))
-    score([str(tmp_path / "photos")], tmp_path / "out.parquet", choose(model), QUIET, here)
+    score(
+        [str(tmp_path / "photos")],
+        tmp_path / "out.parquet",
+        open_scoring_model(model),
+        QUIET,
+        score_locally,
+    )
     (row,) = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert row["path"].endswith("caf\\xe9.jpg")
     assert row["label"] == "red"
 
 
-def test_the_output_may_lie_among_the_photos(one: Path, model: Path) -> None:
+def test_the_output_may_be_in_a_source_folder(one: Path, model: Path) -> None:
     output, link = one / "out.parquet", one.with_name("link")
     link.symlink_to(one)
     for _ in range(2):
-        score([str(one), f"file://{one}", str(link)], output, choose(model), QUIET, here)
+        score(
+            [str(one), f"file://{one}", str(link)],
+            output,
+            open_scoring_model(model),
+            QUIET,
+            score_locally,
+        )
         names = pq.read_table(output)["path"].to_pylist()
         assert names == [f"{one}/00000.jpg", f"{link}/00000.jpg"]
         output.unlink()
     (one / "00000.jpg").unlink()
-    with pytest.raises(ScoringError, match="no photo"):
-        score([str(one)], output, choose(model), QUIET, here)
+    with pytest.raises(ScoringError, match="no file to score"):
+        score([str(one)], output, open_scoring_model(model), QUIET, score_locally)
 
 
-def test_a_job_killed_at_its_very_end_leaves_no_answers_to_the_next(
+def test_a_job_killed_at_its_very_end_leaves_no_results_to_the_next(
     one: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr("ml.scoring.job.shutil.rmtree", lambda *_, **__: fail([KeyboardInterrupt()]))
+        killed.setattr(
+            "ml.scoring.job.shutil.rmtree", lambda *_, **__: raise_next([KeyboardInterrupt()])
+        )
         with pytest.raises(KeyboardInterrupt):
-            answers(one, model)
+            score_folder(one, model)
     parts = one.parent / "out.parquet.parts"
     assert [path.name for path in parts.glob("*.parquet")] == ["0000000.parquet"]
     (one.parent / "out.parquet").unlink()
     Image.new("RGB", (64, 64), (0, 0, 200)).save(one / "00000.jpg")
-    (row,) = answers(one, model)
+    (row,) = score_folder(one, model)
     assert row["label"] == "blue"
 
 
 def test_an_output_that_is_a_url_is_refused(one: Path, model: Path) -> None:
-    asked = command(one, "--output", "s3://bucket/out.parquet", "--model", model)
+    asked = score_command(one, "--output", "s3://bucket/out.parquet", "--model", model)
     run = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1
-    assert run.stderr == "--output is a file on this machine: copy it to a store when done.\n"
+    assert run.stderr == "--output must be a file on this machine: copy it to a store later.\n"
 
 
 @pytest.mark.parametrize("folder", ["", ".", "/", "photos"])
@@ -105,117 +119,111 @@ def test_an_output_that_is_a_folder_is_refused(
 ) -> None:
     monkeypatch.chdir(one.parent)
     with pytest.raises(ScoringError, match="is a folder"):
-        score([str(one)], Path(folder), choose(model), QUIET, here)
+        score([str(one)], Path(folder), open_scoring_model(model), QUIET, score_locally)
 
 
-def test_two_runs_may_end_at_a_time(one: Path, model: Path) -> None:
-    chosen, output = choose(model), one.parent / "out.parquet"
+def test_two_runs_may_finish_at_the_same_time(one: Path, model: Path) -> None:
+    chosen, output = open_scoring_model(model), one.parent / "out.parquet"
     job = Job([str(one)], output, chosen.model)
     with job.opened():
-        for part, rows in here(chosen, job.todo()):
-            job.keep(part, rows)
-        job.list.unlink()  # as a run does that finds the output there
+        for part, rows in score_locally(chosen, job.todo()):
+            job.write_part(part, rows)
+        job.list_file.unlink()  # as another run does that finds the finished output
         assert job.finish() == 0
     with pytest.raises(ScoringError, match="just finished"), job.opened():
         pass
 
 
-def test_the_model_that_was_opened_is_the_jobs(one: Path, model: Path) -> None:
-    chosen, data = choose(model), model.read_bytes()
+def test_a_job_uses_the_model_that_was_opened(one: Path, model: Path) -> None:
+    chosen, data = open_scoring_model(model), model.read_bytes()
     model.write_bytes(b"another")
     assert chosen.model.data == data
-    score([str(one)], one.parent / "out.parquet", chosen, QUIET, here)
+    score([str(one)], one.parent / "out.parquet", chosen, QUIET, score_locally)
 
 
-def test_the_precision_can_be_asked_for(one: Path, model: Path) -> None:
-    assert choose(SHIPPED_MODEL, "float32").file == SHIPPED_MODEL
-    assert choose(SHIPPED_MODEL, "int8").file.name == "model.int8.onnx"
+def test_the_precision_option(one: Path, model: Path) -> None:
+    assert open_scoring_model(SHIPPED_MODEL, "float32").file == SHIPPED_MODEL
+    assert open_scoring_model(SHIPPED_MODEL, "int8").file.name == "model.int8.onnx"
     with pytest.raises(ModelError):
-        choose(model, "int8")
-    asked = command(one, "--output", one / "out.parquet", "--model", model, "--precision", "int8")
+        open_scoring_model(model, "int8")
+    asked = score_command(
+        one, "--output", one / "out.parquet", "--model", model, "--precision", "int8"
+    )
     run = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, "colours.int8.onnx" in run.stderr) == (1, True)
 
 
-def test_a_log_gets_a_line_now_and_then(
+def test_progress_is_logged_without_a_terminal(
     one: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml.scoring.local._LINE_SECONDS", 0)
+    monkeypatch.setattr("ml.scoring.progress._LINE_SECONDS", 0)
     log = Console(file=StringIO(), width=200)
-    score([str(one)], one / "out.parquet", choose(model), log, here)
+    score([str(one)], one / "out.parquet", open_scoring_model(model), log, score_locally)
     said = log.file.getvalue()  # type: ignore[attr-defined]
-    assert said.startswith("Listing the photos…\n")
+    assert said.startswith("Listing the files…\n")
     rate = re.search(r"\n1 of 1 photos, ([\d.]+) photos/s, \d:\d\d:\d\d left\n", said)
     assert rate
     assert float(rate[1]) > 0
 
 
-def test_parts_that_come_rarely_have_a_rate_and_a_time_left() -> None:
-    log = Console(file=StringIO(), width=200)
-    bar = _Bar(log, 256, 1024)
-    now = bar.get_time()
-    for minute in (1, 2):
-        bar.get_time = lambda minute=minute: now + 60 * minute  # type: ignore[misc]
-        bar.add(256)
-    said = log.file.getvalue()  # type: ignore[attr-defined]
-    assert said == (
-        "512 of 1024 photos, 4.3 photos/s, 0:02:00 left\n"
-        "768 of 1024 photos, 4.3 photos/s, 0:01:00 left\n"
-    )
-
-
 @pytest.fixture
-def begun(model: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]:
-    """An output whose job fails after its first part, and what goes on with it."""
-    folder, output = many(tmp_path / "photos", 600), tmp_path / "out.parquet"
+def interrupted(model: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]:
+    """The output of a job that failed after its first part, and a function that continues it."""
+    folder, output = many_photos(tmp_path / "photos", 600), tmp_path / "out.parquet"
 
-    def go_on(sources: str = str(folder), model: Path = model) -> None:
-        score([sources], output, choose(model), QUIET, here)
+    def continue_job(sources: str = str(folder), model: Path = model) -> None:
+        score([sources], output, open_scoring_model(model), QUIET, score_locally)
 
-    def failing(chosen: Chosen, parts: object) -> object:
-        yield next(here(chosen, parts))  # type: ignore[arg-type]
+    def failing(model: ScoringModel, parts: object) -> object:
+        yield next(score_locally(model, parts))  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score([str(folder)], output, choose(model), QUIET, failing)  # type: ignore[arg-type]
-    return output, go_on
+        score([str(folder)], output, open_scoring_model(model), QUIET, failing)  # type: ignore[arg-type]
+    return output, continue_job
 
 
-def test_what_was_begun_goes_on(begun: tuple[Path, Callable[..., None]]) -> None:
-    output, go_on = begun
+def test_an_interrupted_job_continues(interrupted: tuple[Path, Callable[..., None]]) -> None:
+    output, continue_job = interrupted
     (part,) = output.with_name("out.parquet.parts").glob("0*.parquet")
     before = part.stat().st_mtime_ns
     (output.parent / "photos" / "late.jpg").write_bytes(b"not one of those listed")
-    go_on()
+    continue_job()
     assert before < output.stat().st_mtime_ns
     table = pq.read_table(output)
     names = [Path(path) for path in table["path"].to_pylist()]
     assert [name.name for name in names] == [f"{number:05}.jpg" for number in range(600)]
     assert table["label"].to_pylist() == [colour(name) for name in names]
     written = output.stat().st_mtime_ns
-    go_on()  # is done already
+    continue_job()  # finished already
     assert output.stat().st_mtime_ns == written
 
 
-def test_another_job_is_refused(begun: tuple[Path, Callable[..., None]]) -> None:
-    output, go_on = begun
+def test_another_job_is_refused(interrupted: tuple[Path, Callable[..., None]]) -> None:
+    output, continue_job = interrupted
     other = CARD.model_copy(update={"version": "0.0.0+other"})
-    louder = CARD.model_copy(update={"threshold": 0.9})  # of the same version
+    other_threshold = CARD.model_copy(update={"threshold": 0.9})  # of the same version
     wrong = output.with_name("wrong.onnx")
     for _ in ("with parts", "whole"):
-        with pytest.raises(ScoringError, match=r"begun with sources .*photos.*not .*elsewhere"):
-            go_on(sources=f"{output.parent}/elsewhere")
+        with pytest.raises(ScoringError, match=r"started with sources .*photos.*not .*elsewhere"):
+            continue_job(sources=f"{output.parent}/elsewhere")
         with pytest.raises(ScoringError, match=r"model 0.0.0\+colours, not 0.0.0\+other"):
-            go_on(model=write_colours(wrong, other))
+            continue_job(model=write_colours(wrong, other))
         with pytest.raises(ScoringError, match="sha256"):
-            go_on(model=write_colours(wrong, louder))
-        go_on()
+            continue_job(model=write_colours(wrong, other_threshold))
+        continue_job()
 
 
-def test_a_file_of_somebody_else_is_left_alone(model: Path, tmp_path: Path) -> None:
+def test_a_file_that_no_job_wrote_is_not_overwritten(model: Path, tmp_path: Path) -> None:
     (tmp_path / "out.parquet").write_text("mine")
     with pytest.raises(ScoringError, match="give another --output"):
-        score([str(tmp_path)], tmp_path / "out.parquet", choose(model), QUIET, here)
+        score(
+            [str(tmp_path)],
+            tmp_path / "out.parquet",
+            open_scoring_model(model),
+            QUIET,
+            score_locally,
+        )
     assert (tmp_path / "out.parquet").read_text() == "mine"
 
 
@@ -224,10 +232,10 @@ def test_a_file_of_somebody_else_is_left_alone(model: Path, tmp_path: Path) -> N
 def test_ten_thousand_photos_killed_half_way_are_scored_once_each(
     model: Path, tmp_path: Path
 ) -> None:
-    folder, output = many(tmp_path / "photos", 10_000), tmp_path / "out.parquet"
+    folder, output = many_photos(tmp_path / "photos", 10_000), tmp_path / "out.parquet"
     (folder / "07777.jpg").unlink()
     (folder / "07777.jpg").write_text("no photo")
-    asked = command(folder, "--output", output, "--model", model)
+    asked = score_command(folder, "--output", output, "--model", model)
     process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE)
     parts = output.with_name("out.parquet.parts")
     while len(list(parts.glob("0*.parquet"))) < 20:
@@ -242,7 +250,8 @@ def test_ten_thousand_photos_killed_half_way_are_scored_once_each(
 
     again = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
     said = re.search(
-        r"10000 photos, 1 of them.*This run did (\d+),", " ".join(again.stdout.split())
+        r"10000 files, 1 without a prediction.*This run scored (\d+),",
+        " ".join(again.stdout.split()),
     )
     assert said
     assert 0 < int(said[1]) <= 5_120

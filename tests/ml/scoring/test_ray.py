@@ -10,28 +10,28 @@ import pytest
 from ml.errors import ScoringError
 from tests.helpers import NO_RAY, ROOT
 from tests.ml.colours import write_colours
-from tests.ml.scoring.helpers import colour, many
+from tests.ml.scoring.helpers import colour, many_photos
 
 
-def written(parts: Path) -> dict[str, int]:
-    """The parts that are there, and when each was written."""
+def written_parts(parts: Path) -> dict[str, int]:
+    """Return the parts on disk, and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.parquet")}
 
 
 def wait_for_parts(parts: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    while len(written(parts)) < count:
+    while len(written_parts(parts)) < count:
         assert process.poll() is None
         time.sleep(0.005)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(280)
-@pytest.mark.filterwarnings("ignore")  # of what Ray does itself
-def test_a_job_that_is_killed_and_loses_a_node_scores_each_photo_once(
+@pytest.mark.filterwarnings("ignore")  # raised inside Ray
+def test_a_killed_job_that_loses_a_node_scores_each_photo_once(
     ray_nodes: tuple[Any, Any, Any], tmp_path: Path
 ) -> None:
     cluster, _, other = ray_nodes
-    folder, output = many(tmp_path / "photos", 6_000), tmp_path / "out.parquet"
+    folder, output = many_photos(tmp_path / "photos", 6_000), tmp_path / "out.parquet"
     model = write_colours(tmp_path / "colours.onnx")
     command = [sys.executable, "-m", "ml", "score", str(folder), "--output", str(output)]
     command += ["--model", str(model), "--ray", cluster.address]
@@ -39,13 +39,13 @@ def test_a_job_that_is_killed_and_loses_a_node_scores_each_photo_once(
 
     killed = subprocess.Popen(command, cwd=ROOT)
     wait_for_parts(parts, 3, killed)
-    killed.kill()  # the driver; the cluster lives on
+    killed.kill()  # the driver; the cluster keeps running
     killed.wait()
     assert not output.exists()
-    before = written(parts)
+    before = written_parts(parts)
     again = subprocess.Popen(command, cwd=ROOT)
     wait_for_parts(parts, len(before) + 3, again)
-    assert before.items() <= written(parts).items()  # none is done twice
+    assert before.items() <= written_parts(parts).items()  # no part is written twice
     cluster.remove_node(other, allow_graceful=False)
     assert again.wait() == 0
     rows = pq.read_table(output).to_pylist()
@@ -54,7 +54,9 @@ def test_a_job_that_is_killed_and_loses_a_node_scores_each_photo_once(
 
 
 @pytest.mark.parametrize("kind", ["RuntimeError", "ray.exceptions.AuthenticationError"])
-def test_a_cluster_that_refuses_is_said(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_refuses_is_a_scoring_error(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray = pytest.importorskip("ray", reason=NO_RAY)
     from ml.scoring.ray import cluster
 
@@ -66,7 +68,7 @@ def test_a_cluster_that_refuses_is_said(kind: str, monkeypatch: pytest.MonkeyPat
         pass
 
 
-def test_no_cluster_is_said_in_one_sentence(tmp_path: Path) -> None:
+def test_a_missing_cluster_is_reported_in_one_sentence(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason=NO_RAY)
     command = [sys.executable, "-m", "ml", "score", str(tmp_path), "--ray", "127.0.0.9:1"]
     command += ["--output", str(tmp_path / "out.parquet")]

@@ -1,256 +1,214 @@
-"""Reading photos where photos, disks and stores fail."""
+"""Failing files, disks and stores."""
 
 import errno
 import os
-import tempfile
-import time
-from contextlib import nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from ml.errors import ScoringError, UnreadableImage
-from ml.scoring.local import Chosen, choose, here, score
-from ml.scoring.retry import Reader
+from ml.errors import Rejected, ScoringError
+from ml.scoring.job import ScoringItem
+from ml.scoring.local import ScoringModel, open_scoring_model, score, score_locally
+from ml.scoring.retry import LIMIT, ReadFailed, read_with_retries, stop_on_failures
 from ml.scoring.sources import fetch
-from tests.ml.scoring.helpers import QUIET, answers, fail, many
+from tests.ml.scoring.helpers import QUIET, many_photos, raise_next, score_folder
 
-DENIED = OSError("AWS Error ACCESS_DENIED: the token has expired")  # as Arrow says it
-PASSING = [DENIED, TimeoutError("timed out"), OSError(errno.EIO, "I/O error"), RuntimeError("?")]
+EXPIRED = OSError("AWS Error ACCESS_DENIED: the token has expired")  # the text is Arrow's
+BAD_DISK = OSError(errno.EIO, "I/O error")
+TEMPORARY = [EXPIRED, TimeoutError("timed out"), BAD_DISK, RuntimeError("?")]
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=repr)
-def test_a_fault_that_passes_costs_no_photo(
-    one: Path, model: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts, which take no time."""
+    pauses: list[float] = []
+    monkeypatch.setattr("ml.scoring.retry.sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture
+def fail_if(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make reading fail for some files."""
+
+    def patch(error: Exception, is_bad: Callable[[str], bool]) -> None:
+        def failing_fetch(name: str) -> bytes:
+            raise_next([error] if is_bad(name) else [])
+            return fetch(name)
+
+        monkeypatch.setattr("ml.scoring.retry.fetch", failing_fetch)
+
+    return patch
+
+
+def number(name: str) -> int:
+    """The number of a photo of `many_photos`."""
+    return int(Path(name).stem)
+
+
+@pytest.mark.parametrize("error", TEMPORARY, ids=repr)
+def test_a_temporary_error_is_retried(
+    one: Path, model: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faults = [fault, fault]
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
+    errors = [error, error]
 
-    def at_last(name: str) -> bytes:
-        fail(faults)
+    def failing_twice(name: str) -> bytes:
+        raise_next(errors)
         return fetch(name)
 
-    monkeypatch.setattr("ml.scoring.retry.fetch", at_last)
-    (row,) = answers(one, model)
+    monkeypatch.setattr("ml.scoring.retry.fetch", failing_twice)
+    (row,) = score_folder(one, model)
     assert (row["label"], row["error"]) == ("red", None)
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=repr)
-def test_a_fault_that_stays_ends_the_run_and_costs_no_photo(
-    one: Path, model: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pauses: list[float] = []
-    with monkeypatch.context() as broken:
-        broken.setattr("ml.scoring.retry.sleep", pauses.append)
-        broken.setattr("ml.scoring.retry.fetch", lambda _: fail([fault]))
-        with pytest.raises(
-            ScoringError, match=r"00000\.jpg cannot be read on .+: .+ again to go on"
-        ):
-            answers(one, model)
+def test_pauses_grow(one: Path, pauses: list[float], fail_if: Callable[..., None]) -> None:
+    fail_if(BAD_DISK, lambda name: True)
+    assert read_with_retries(str(one)) == ReadFailed("The file cannot be read: I/O error.")
     assert pauses == sorted(pauses)
     assert len(pauses) == 3
-    (row,) = answers(one, model)
+
+
+@pytest.mark.parametrize("error", TEMPORARY, ids=repr)
+@pytest.mark.parametrize("bad", [[0], [1], [3], [1, 3]], ids=str)
+def test_single_bad_files_are_error_rows(
+    model: Path, error: Exception, bad: list[int], tmp_path: Path, fail_if: Callable[..., None]
+) -> None:
+    fail_if(error, lambda name: number(name) in bad)
+    rows = score_folder(many_photos(tmp_path / "photos", 4), model)
+    assert [number(str(row["path"])) for row in rows] == [0, 1, 2, 3]
+    assert [i for i, row in enumerate(rows) if row["label"] is None] == bad
+    for i in bad:
+        assert rows[i]["error"] == f"The file cannot be read: {error.args[-1]}."
+
+
+@pytest.mark.parametrize("error", TEMPORARY, ids=repr)
+@pytest.mark.parametrize("first_bad", [0, 300, 512 - LIMIT // 2])
+def test_a_failing_disk_or_store_stops_the_job_and_a_rerun_scores_all(
+    model: Path,
+    error: Exception,
+    first_bad: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fail_if: Callable[..., None],
+) -> None:
+    """Also if the first files that fail are the last of a part."""
+    folder = many_photos(tmp_path / "photos", 600)
+    fail_if(error, lambda name: number(name) >= first_bad)
+    with pytest.raises(ScoringError, match=r"The last 9 files .+ Run the same command again"):
+        score_folder(folder, model)
+    monkeypatch.setattr("ml.scoring.retry.fetch", fetch)
+    assert [row["error"] for row in score_folder(folder, model)] == [None] * 600
+
+
+def test_expired_credentials_stop_a_job_of_few_files(
+    one: Path, model: Path, monkeypatch: pytest.MonkeyPatch, fail_if: Callable[..., None]
+) -> None:
+    fail_if(EXPIRED, lambda name: True)
+    with pytest.raises(ScoringError, match=r"The last 1 file .*00000\.jpg.*token has expired"):
+        score_folder(one, model)
+    monkeypatch.setattr("ml.scoring.retry.fetch", fetch)
+    (row,) = score_folder(one, model)
     assert (row["label"], row["error"]) == ("red", None)
 
 
-@pytest.mark.parametrize("fault", PASSING, ids=repr)
-def test_a_fault_that_stays_is_a_row_where_others_can_be_read(
-    model: Path, fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_some_bad_files_in_a_row_are_error_rows(
+    model: Path, tmp_path: Path, fail_if: Callable[..., None]
 ) -> None:
-    def bad(name: str) -> bytes:
-        fail([fault] if name.endswith("00001.jpg") else [])
-        return fetch(name)
+    fail_if(BAD_DISK, lambda name: 1 <= number(name) <= LIMIT)
+    rows = score_folder(many_photos(tmp_path / "photos", LIMIT + 2), model)
+    assert [row["label"] is None for row in rows] == [False, *[True] * LIMIT, False]
 
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: time.sleep(0.1))
-    monkeypatch.setattr("ml.scoring.retry.fetch", bad)
-    rows = answers(many(tmp_path / "photos", 4), model)
-    assert [row["label"] is None for row in rows] == [False, True, False, False]
-    assert str(rows[1]["error"]).startswith("The file cannot be read: ")
-    assert fault.args[-1] in str(rows[1]["error"])
+
+def test_failed_files_are_held_back_until_a_file_is_read() -> None:
+    items = [ScoringItem(0, name, None) for name in "abc"]
+    contents: list[bytes | Rejected] = [ReadFailed("?"), ReadFailed("?"), b"x"]
+    taken: list[str] = []
+
+    def files() -> Any:
+        for item, content in zip(items, contents, strict=True):
+            taken.append(item.name)
+            yield item, content
+
+    passed = stop_on_failures(files())
+    assert next(passed) == (items[0], contents[0])
+    assert taken == ["a", "b", "c"]
+    assert list(passed) == list(zip(items[1:], contents[1:], strict=True))
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 @pytest.mark.parametrize("left", ["an empty folder", "nothing", "another file"])
-def test_a_disk_that_is_gone_ends_the_run_and_costs_no_photo(
-    one: Path, model: Path, scheme: str, left: str, monkeypatch: pytest.MonkeyPatch
+def test_an_unmounted_folder_stops_the_job_and_a_rerun_scores_all(
+    one: Path, model: Path, scheme: str, left: str
 ) -> None:
     sources, output, away = [f"{scheme}{one}"], one.parent / "out.parquet", one.with_name("away")
 
-    def lost(chosen: Chosen, parts: Any) -> Any:
+    def unmounting(model: ScoringModel, parts: Any) -> Any:
         one.rename(away)
         if left == "an empty folder":
             one.mkdir()
         if left == "another file":
             one.touch()
-        yield from here(chosen, parts)
+        yield from score_locally(model, parts)
 
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-    with pytest.raises(ScoringError, match="as where a disk is not mounted"):
-        score(sources, output, choose(model), QUIET, lost)
+    with pytest.raises(ScoringError, match="Check that its disk is mounted"):
+        score(sources, output, open_scoring_model(model), QUIET, unmounting)
     if one.is_dir():
         one.rmdir()
     one.unlink(missing_ok=True)
     away.rename(one)
-    score(sources, output, choose(model), QUIET, here)
+    score(sources, output, open_scoring_model(model), QUIET, score_locally)
     assert pq.read_table(output)["label"].to_pylist() == ["red"]
 
 
-def test_a_dead_disk_is_not_taken_for_bad_photos(
-    one: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("code", ["ENOENT", "EISDIR", "ENOTDIR", "ELOOP", "EACCES", "EPERM"])
+def test_permanent_errors_of_a_file_are_not_retried(
+    one: Path, model: Path, code: str, pauses: list[float], fail_if: Callable[..., None]
 ) -> None:
-    """What memory still has of it can be read for ever."""
-    reader, good = Reader(), str(one / "00000.jpg")
-    reader.read(good)
-
-    def dead(name: str) -> bytes:
-        fail([] if name == good else [OSError(errno.EIO, "I/O error")])
-        return fetch(name)
-
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-    monkeypatch.setattr("ml.scoring.retry.fetch", dead)
-    with pytest.raises(OSError, match="I/O error"):
-        reader.read(str(one / "1.jpg"))
-    with pytest.raises(ScoringError):
-        reader.read(str(one / "2.jpg"))
+    value = getattr(errno, code)
+    fail_if(OSError(value, os.strerror(value), "photo.jpg"), lambda name: True)
+    (row,) = score_folder(one, model)
+    assert row["error"] == f"The file cannot be read: {os.strerror(value)}."
+    assert pauses == []
 
 
-def test_one_store_is_no_witness_for_another(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader = Reader()
-    reader.read(str(one / "00000.jpg"))
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-    bad = "s3://bucket/bad.jpg"
-    monkeypatch.setattr("ml.scoring.retry.fetch", lambda n: fail([DENIED] if n == bad else []))
-    reader.read("s3://another/photo.jpg")
-    with pytest.raises(ScoringError, match="expired"):
-        reader.read(bad)
-    reader.read("s3://bucket/photo.jpg")
-    for _ in range(20):  # as of keys that nobody may read
-        with pytest.raises(OSError, match="expired"):
-            reader.read(bad)
-
-
-@pytest.mark.parametrize("number", ["ENOENT", "EISDIR", "ENOTDIR", "ELOOP", "EACCES", "EPERM"])
-def test_what_is_wrong_with_a_file_itself_is_its_row(
-    one: Path, model: Path, number: str, monkeypatch: pytest.MonkeyPatch
+def test_permission_denied_by_a_store_is_retried(
+    pauses: list[float], fail_if: Callable[..., None]
 ) -> None:
-    code = getattr(errno, number)
-    fault = OSError(code, os.strerror(code), "photo.jpg")
-    monkeypatch.setattr("ml.scoring.retry.fetch", lambda _: fail([fault]))
-    (row,) = answers(one, model)
-    assert row["error"] == f"The file cannot be read: {os.strerror(code)}."
+    """The credentials may have expired."""
+    fail_if(PermissionError("Forbidden"), lambda name: True)
+    assert isinstance(read_with_retries("s3://bucket/photo.jpg"), ReadFailed)
+    assert len(pauses) == 3
 
 
-def test_what_many_others_of_another_store_do_not_push_out(
-    one: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_object_of_a_store_is_not_retried(
+    pauses: list[float], fail_if: Callable[..., None]
 ) -> None:
-    (one / "alone").mkdir()  # nothing lies beside the bad one
-    reader, bad = Reader(), str(one / "alone" / "bad.jpg")
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-    monkeypatch.setattr("ml.scoring.retry.fetch", lambda n: fail([DENIED] if n == bad else []))
-    reader.read(str(one / "00000.jpg"))
-    for number in range(100):
-        reader.read(f"s3://bucket/{number}.jpg")
-    with pytest.raises(OSError, match="expired"):
-        reader.read(bad)
+    fail_if(FileNotFoundError("s3://bucket/photo.jpg"), lambda name: True)
+    result = read_with_retries("s3://bucket/photo.jpg")
+    assert isinstance(result, Rejected)
+    assert not isinstance(result, ReadFailed)
+    assert pauses == []
 
 
-def test_what_lies_beside_a_bad_photo_is_asked_where_nothing_was_read_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_short_memory_stops_the_job(one: Path, model: Path, fail_if: Callable[..., None]) -> None:
+    fail_if(MemoryError(), lambda name: True)
+    with pytest.raises(ScoringError, match=r"is short of memory for .*00000\.jpg"):
+        score_folder(one, model)
+
+
+def test_a_huge_file_and_a_file_that_is_not_an_image_are_not_retried(
+    one: Path, pauses: list[float]
 ) -> None:
-    """A job that was killed goes on, even if all that is left of it is bad."""
-    photos = many(tmp_path / "photos", 21)
-    bad = str(photos / "00020.jpg")
-
-    def broken(name: str) -> bytes:
-        fail([OSError(errno.EIO, "I/O error")] if name == bad else [])
-        return fetch(name)
-
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-    monkeypatch.setattr("ml.scoring.retry.fetch", broken)
-    reader = Reader()
-    for _ in range(20):  # each counts once, for memory may be all that is left of them
-        with pytest.raises(OSError, match="I/O error"):
-            reader.read(bad)
-    with pytest.raises(ScoringError):
-        reader.read(bad)
-
-
-@pytest.mark.parametrize("beside", ["empty", "loop"])
-def test_only_what_has_bytes_is_a_witness(
-    beside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An empty file can be read from a dead disk; a link in a circle hides no other file."""
-    photos = many(tmp_path / "photos", 2)
-    bad, good = sorted(map(str, photos.iterdir()))
-    if beside == "empty":
-        Path(good).write_bytes(b"")
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-    real = os.scandir
-
-    def broken(name: str) -> bytes:
-        fail([OSError(errno.EIO, "I/O error")] if name == bad else [])
-        return fetch(name)
-
-    monkeypatch.setattr("ml.scoring.retry.fetch", broken)
-    if beside == "loop":
-        loop = photos / "loop"
-        loop.symlink_to(loop)
-        first = sorted(real(photos), key=lambda entry: not entry.is_symlink())
-        monkeypatch.setattr("ml.scoring.sources.os.scandir", lambda _: nullcontext(first))
-    with pytest.raises(ScoringError if beside == "empty" else OSError, match="I/O error"):
-        Reader().read(bad)
-
-
-def test_short_memory_is_no_fault_of_a_photo(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ml.scoring.retry.fetch", lambda _: fail([MemoryError()]))
-    with pytest.raises(ScoringError, match=r"short of memory for .*00000\.jpg"):
-        Reader().read(str(one / "00000.jpg"))
-
-
-def test_a_file_far_too_large_is_no_photo(one: Path) -> None:
-    huge = one / "huge.tiff"
+    huge, text = one / "huge.tiff", one / "notes.txt"
     with huge.open("wb") as opened:
         opened.write(b"II*\0")
         opened.truncate(8 << 40)
-    with pytest.raises(UnreadableImage, match="more than 2 GB"):
-        Reader().read(str(huge))
-
-
-def test_what_is_no_photo_shows_that_the_disk_can_be_read(
-    one: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (one / "00000.jpg").unlink()
-    (one / "notes.txt").write_text("notes")
-    bad = str(one / "bad.jpg")
-
-    def broken(name: str) -> bytes:
-        fail([DENIED] if name == bad else [])
-        return fetch(name)
-
-    monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-    monkeypatch.setattr("ml.scoring.retry.fetch", broken)
-    with pytest.raises(OSError, match="expired"):
-        Reader().read(bad)
-
-
-def test_a_photo_is_no_witness_for_what_only_its_links_lie_beside(
-    one: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = Path("/dev/shm")
-    if not elsewhere.is_dir() or elsewhere.stat().st_dev == one.stat().st_dev:
-        pytest.skip("there is no second disk here")
-    with tempfile.TemporaryDirectory(dir=elsewhere) as folder:
-        target, link = Path(folder, "photo.jpg"), one / "link.jpg"
-        target.write_bytes(b"")
-        link.symlink_to(target)
-
-        def broken(name: str) -> bytes:
-            fail([DENIED] if name == str(link) else [])
-            return fetch(name)
-
-        monkeypatch.setattr("ml.scoring.retry.sleep", lambda _: None)
-        monkeypatch.setattr("ml.scoring.retry.fetch", broken)
-        with pytest.raises(ScoringError):
-            Reader().read(str(link))
+    text.write_text("notes")
+    results = [read_with_retries(str(path)) for path in (huge, text)]
+    for result, reason in zip(results, ("more than 2 GB", "Send one of JPEG"), strict=True):
+        assert isinstance(result, Rejected)
+        assert not isinstance(result, ReadFailed)
+        assert reason in result.reason
+    assert pauses == []

@@ -14,7 +14,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from ml.errors import ScoringError, UnreadableImage, UnsupportedFormat
-from ml.scoring.sources import absolute, fetch, names
+from ml.scoring.sources import absolute, fetch, list_sources
 from tests.helpers import ROOT
 from tests.ml.colours import write_colours
 
@@ -23,7 +23,7 @@ BASE = "fsspec+memory:///photos"
 
 @pytest.fixture
 def store(photo: bytes) -> MemoryFileSystem:
-    """A store of objects, as a cloud's is to us."""
+    """An object store in memory."""
     files = MemoryFileSystem()
     files.store.clear()
     for name in (
@@ -39,8 +39,8 @@ def store(photo: bytes) -> MemoryFileSystem:
 
 
 def listed(*sources: str) -> list[str]:
-    found = list(names(sources))
-    assert all(not fault for _, fault in found)
+    found = list(list_sources(sources))
+    assert all(rejected is None for _, rejected in found)
     return [name.removeprefix(f"{BASE}/") for name, _ in found]
 
 
@@ -53,50 +53,54 @@ def test_a_url_is_a_folder_a_file_or_a_pattern(store: object) -> None:
     assert listed(f"{BASE}/d*/*.png") == ["deep/d.png"]
 
 
-def test_what_is_listed_can_be_fetched(store: object, photo: bytes) -> None:
-    assert [fetch(name) for name, _ in names([BASE])] == [photo] * 4
+def test_listed_files_can_be_fetched(store: object, photo: bytes) -> None:
+    assert [fetch(name) for name, _ in list_sources([BASE])] == [photo] * 4
 
 
-def test_a_url_of_this_machine(photo: bytes, tmp_path: Path) -> None:
+def test_a_file_url_names_local_files(photo: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo)
-    ((name, _),) = names([f"file://{tmp_path}/*.jpg"])
+    ((name, _),) = list_sources([f"file://{tmp_path}/*.jpg"])
     assert name == f"file://{tmp_path}/a.jpg"
     assert fetch(name) == photo
 
 
-def test_links_to_folders_are_not_followed_by_a_url_either(photo: bytes, tmp_path: Path) -> None:
+def test_a_file_url_does_not_follow_links_to_folders(photo: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo)
     (tmp_path / "loop").symlink_to(tmp_path)
     found = {
-        name.removeprefix(f"file://{tmp_path}/"): fault
-        for name, fault in names([f"file://{tmp_path}"])
+        name.removeprefix(f"file://{tmp_path}/"): rejected
+        for name, rejected in list_sources([f"file://{tmp_path}"])
     }
     assert found.keys() == {"a.jpg", "loop"}
-    assert "not followed" in found["loop"]
+    assert found["a.jpg"] is None
+    assert found["loop"]
+    assert "link to a folder" in found["loop"].reason
 
 
-def test_paths_are_found_as_everywhere(photo: bytes, tmp_path: Path) -> None:
+def test_local_paths_and_missing_files(photo: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo)
-    found = list(names([str(tmp_path), f"{tmp_path}/missing"]))
-    assert found[0] == (f"{tmp_path}/a.jpg", "")
-    assert "no such file" in found[1][1]
+    found = list(list_sources([str(tmp_path), f"{tmp_path}/missing"]))
+    assert found[0] == (f"{tmp_path}/a.jpg", None)
+    assert found[1][1]
+    assert "no such file" in found[1][1].reason
     assert fetch(f"{tmp_path}/a.jpg") == photo
 
 
-def test_nothing_there_is_named(store: object) -> None:
+def test_a_url_without_files_is_rejected(store: object) -> None:
     for source in (f"{BASE}/missing.jpg", f"{BASE}/*.gif"):
-        ((name, fault),) = names([source])
+        ((name, rejected),) = list_sources([source])
         assert name == source
-        assert "no such file" in fault
+        assert rejected
+        assert "no such file" in rejected.reason
 
 
 @pytest.mark.parametrize("source", ["nowhere://bucket/photos", f"{BASE}/**.jpg"])
-def test_what_cannot_be_listed_is_said(store: object, source: str) -> None:
+def test_a_source_that_cannot_be_listed_is_a_scoring_error(store: object, source: str) -> None:
     with pytest.raises(ScoringError, match=r"cannot be listed"):
-        list(names([source]))
+        list(list_sources([source]))
 
 
-def test_what_a_store_raises_is_said(
+def test_any_exception_of_a_store_is_a_scoring_error(
     store: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -104,7 +108,7 @@ def test_what_a_store_raises_is_said(
 
     monkeypatch.setattr(MemoryFileSystem, "info", broken)
     with pytest.raises(ScoringError, match=r"cannot be listed: 'token'"):
-        list(names([BASE]))
+        list(list_sources([BASE]))
 
 
 def test_a_pattern_lists_no_folder_below_its_own_depth(
@@ -112,17 +116,19 @@ def test_a_pattern_lists_no_folder_below_its_own_depth(
 ) -> None:
     asked, find = list[str](), MemoryFileSystem.find
 
-    def noted(self: MemoryFileSystem, path: str, **how: Any) -> Any:
+    def recording(self: MemoryFileSystem, path: str, **how: Any) -> Any:
         asked.append(path)
         return find(self, path, **how)
 
-    monkeypatch.setattr(MemoryFileSystem, "find", noted)
+    monkeypatch.setattr(MemoryFileSystem, "find", recording)
     assert listed(f"{BASE}/*.jpg") == ["a #1 %41.jpg", "b.jpg"]
     assert not any("deep" in path for path in asked)
     assert asked
 
 
-def test_what_cannot_be_fetched_is_said(store: MemoryFileSystem, tmp_path: Path) -> None:
+def test_videos_and_missing_files_cannot_be_fetched(
+    store: MemoryFileSystem, tmp_path: Path
+) -> None:
     store.pipe_file("/photos/film.mp4", bytes(1 << 22))
     with pytest.raises(UnsupportedFormat):
         fetch(f"{BASE}/film.mp4")
@@ -131,7 +137,7 @@ def test_what_cannot_be_fetched_is_said(store: MemoryFileSystem, tmp_path: Path)
             fetch(name)
 
 
-def test_an_object_far_too_large_is_no_photo(
+def test_an_object_that_is_too_large_is_rejected(
     store: MemoryFileSystem, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml.images.decode.MAX_BYTES", 1 << 21)
@@ -140,10 +146,10 @@ def test_an_object_far_too_large_is_no_photo(
         fetch(f"{BASE}/b.jpg")
 
 
-def test_a_stream_that_gives_less_than_asked_is_read_to_its_end(
+def test_a_stream_with_short_reads_is_read_to_its_end(
     store: MemoryFileSystem, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one over HTTP does, which hands out what has arrived."""
+    """As over HTTP, where a read returns the bytes that have arrived."""
     read = MemoryFile.read
     monkeypatch.setattr(MemoryFile, "read", lambda file, most=-1: read(file, min(most, 999)))
     long = photo + bytes(100_000)
@@ -151,16 +157,16 @@ def test_a_stream_that_gives_less_than_asked_is_read_to_its_end(
     assert fetch(f"{BASE}/b.jpg") == long
 
 
-def test_sources_are_kept_so_that_they_mean_the_same_elsewhere() -> None:
+def test_sources_are_made_absolute() -> None:
     assert absolute("photos/*.jpg") == os.path.join(os.getcwd(), "photos/*.jpg")
     assert absolute("s3://bucket/a/../b") == "s3://bucket/a/../b"
 
 
 class S3(BaseHTTPRequestHandler):
-    """As much of S3 as reading takes: objects, ranges of them, and lists in pages."""
+    """The part of S3 that reading needs: objects, ranges and paged lists."""
 
     objects: dict[str, bytes]
-    denied: set[str]  # objects that are refused the next time
+    denied: set[str]  # objects whose next request is refused
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -182,7 +188,7 @@ class S3(BaseHTTPRequestHandler):
             self._answer(200, self.objects[key])
 
     def _list(self, prefix: str, after: list[str] | None) -> bytes:
-        """One entry a page, as if there were thousands."""
+        """List one entry per page, to test paging."""
         below = [key.removeprefix(prefix) for key in sorted(self.objects) if key.startswith(prefix)]
         first = (name.partition("/")[0] + "/" * ("/" in name) for name in below if name)
         entries = [name for name in dict.fromkeys(first) if not after or name > after[0]]
@@ -214,7 +220,7 @@ class S3(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def s3() -> Iterator[tuple[type[S3], dict[str, str]]]:
-    """A store on loopback, and the variables that lead to it."""
+    """A store on loopback, and the environment variables that point to it."""
 
     class Store(S3):
         objects: dict[str, bytes] = {}
@@ -250,5 +256,5 @@ def test_photos_come_from_s3(
     labelled = [row["path"].removeprefix("s3://bucket/photos/") for row in rows if row["label"]]
     assert sorted(labelled) == found
     assert not store.denied
-    # Arrow has no name for it; it is not passed over either.
+    # Arrow has no name for this object, but it is not missed.
     assert [row["path"] for row in rows if row["error"]] == ["s3://bucket/photos/an//"]
