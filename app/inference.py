@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from app.errors import NotReady
 from app.metrics import Metrics
-from app.model_backup import Spare, look
+from app.model_backup import ModelBackup, fingerprints
 from app.schemas import EvidenceGrid, EvidenceKind, Health, Model, ModelCard, evidence_of
 from app.settings import Settings
 from ml.errors import ModelError
@@ -37,7 +37,7 @@ class Inference:
         self._metrics = metrics
         self._predictor: Predictor | None = None
         self._failure: str | None = None
-        self._spare = Spare(settings.model)
+        self._backup = ModelBackup(settings.model)
         self._loading = Lock()
         self._pool = ThreadPoolExecutor(settings.threads, thread_name_prefix="photo")
 
@@ -49,7 +49,7 @@ class Inference:
         with self._loading:
             if self._predictor is None:
                 self._try()
-            if self._predictor is None and (spare := self._spare.model()):
+            if self._predictor is None and (spare := self._backup.path()):
                 log.warning("the model that was served before is taken")
                 self._try(spare)
 
@@ -130,9 +130,9 @@ class Inference:
     def _try(self, spare: Path | None = None) -> None:
         try:
             if spare is None:
-                seen = look(self._settings.model)
+                seen = fingerprints(self._settings.model)
                 self._take_up(self._settings)
-                self._spare.keep(self._settings.model, seen)
+                self._backup.save(self._settings.model, seen)
             else:
                 self._serve(self._settings.model_copy(update={"model": spare}))
         except Exception as error:  # whatever it is, probes must be told

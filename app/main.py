@@ -18,7 +18,7 @@ from app.middleware.access_log import Observe
 from app.middleware.request_id import HEADER, RequestId
 from app.middleware.security_headers import SecurityHeaders
 from app.routes import operations, pages, predict
-from app.server.load_shedding import DOOR, Door
+from app.server.load_shedding import LoadShedder
 from app.settings import Settings
 from app.state import Service
 from ml import __version__
@@ -33,13 +33,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     service = Service(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Door]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, LoadShedder | Settings]]:
         _reload_on_hangup(service.inference)
         # The port answers at once: probes see `starting` until the model is there.
         loading = asyncio.create_task(asyncio.to_thread(_load, service.inference))
         if multiprocessing.parent_process():  # one of several workers: the others answer meanwhile
             await loading
-        yield {DOOR: Door(service.admission, service.metrics, settings.root_path)}
+        shedder = LoadShedder(service.admission, service.metrics, settings.root_path)
+        yield {"load_shedder": shedder, "settings": settings}
         await loading
 
     app = FastAPI(

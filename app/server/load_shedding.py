@@ -16,8 +16,6 @@ from app.metrics import Metrics
 from app.middleware.request_id import HEADER, settled
 from app.middleware.security_headers import HEADERS
 
-DOOR = "door"
-"""By this name the app's state, which a server sees, holds its `Door`."""
 _ROUTES = ("/predict", "/predict/batch")
 _ANY_ID = "0" * 32
 _TELL_SECONDS = 1.0
@@ -25,7 +23,7 @@ _TELL_SECONDS = 1.0
 log = logging.getLogger("skyspotter")
 
 
-class Door:
+class LoadShedder:
     """Shut while no place is free; a server that can look at a request's head may refuse it."""
 
     def __init__(self, admission: Admission, metrics: Metrics, root_path: str = "") -> None:
@@ -37,7 +35,7 @@ class Door:
         self._answer = answer_bytes(overloaded(), _ANY_ID)
 
     @property
-    def shut(self) -> bool:
+    def is_shedding(self) -> bool:
         """Whether a photo that came now would be refused."""
         return self._admission.is_full
 
@@ -45,7 +43,7 @@ class Door:
         """Return the route for photos that a path leads to, or nothing."""
         return self._ways.get(path, "")
 
-    def refuse(self, route: str, given_id: str) -> bytes:
+    def reject(self, route: str, given_id: str) -> bytes:
         """Return a refusal as HTTP/1.1, and count it; `given_id` is the caller's own, or empty.
 
         To count and log each by itself would take longer than the refusal: it is done once a
