@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.main import create_app
 from app.metrics import STAGES, Metrics
 from app.schemas import Model
-from app.server.cli import DRAIN_SECONDS
+from app.server.cli import GRACEFUL_SHUTDOWN_SECONDS
 from app.settings import PREFIX, Settings
 from deploy.engines import TAG, Docker
 from deploy.image_test import LEFT_OVER
@@ -62,11 +62,14 @@ def test_versions_agree() -> None:
 
 
 def test_all_wait_until_requests_in_hand_are_answered() -> None:
-    assert int(COMPOSE["services"]["skyspotter"]["stop_grace_period"].rstrip("s")) > DRAIN_SECONDS
+    assert (
+        int(COMPOSE["services"]["skyspotter"]["stop_grace_period"].rstrip("s"))
+        > GRACEFUL_SHUTDOWN_SECONDS
+    )
     (container,) = pod()["containers"]
     command, pause = container["lifecycle"]["preStop"]["exec"]["command"]
     assert command == "sleep"
-    assert pod()["terminationGracePeriodSeconds"] > DRAIN_SECONDS + int(pause)
+    assert pod()["terminationGracePeriodSeconds"] > GRACEFUL_SHUTDOWN_SECONDS + int(pause)
 
 
 def test_compose_fits_the_schema() -> None:
