@@ -33,8 +33,8 @@ class Image(BaseModel):
         Field(
             ge=1,
             le=8,
-            description="The EXIF orientation of the file. The photo was turned upright by it; some "
-            "viewers ignore it.",
+            description="The EXIF orientation of the file, by which the photo was turned upright. "
+            "Some viewers ignore it.",
         ),
     ] = 1
 

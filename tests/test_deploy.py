@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.main import create_app
 from app.metrics import STAGES, Metrics
-from app.schemas import Model
+from app.record import Classified, RequestRecord
 from app.server.cli import GRACEFUL_SHUTDOWN_SECONDS
 from app.settings import PREFIX, Settings
 from deploy.engines import TAG, Docker
@@ -162,9 +162,10 @@ def test_dashboard_shows_metrics_and_labels_that_the_service_has(
     shipped: Predictor, photo: bytes
 ) -> None:
     metrics = Metrics()
-    metrics.request("/predict", 200, "", 0.1)
-    metrics.prediction(shipped.predict(photo), 0.1)
-    metrics.model(Model(name="a", version="b"), "c", "d")
+    record = RequestRecord(read_seconds=0.1)
+    record.classified.append(Classified(shipped.predict(photo), shipped.card, 0.1, None))
+    metrics.observe_request("/predict", 200, "", 0.1, record)
+    metrics.set_model("a", "b", "c", "d")
     samples: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for sample in family.samples:

@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from uvicorn import Config, Server
 
+from app.logs import LineFormatter
 from app.main import create_app
 from app.server.protocol import BoundedProtocol
 from app.settings import Settings
@@ -125,6 +126,12 @@ def check(response: object, status: int, code: str) -> None:
     assert response.headers["content-type"] == "application/json"  # type: ignore[attr-defined]
 
 
+def log_lines(caplog: pytest.LogCaptureFixture, format: str) -> list[str]:
+    """The lines that the service has logged, in one of its formats."""
+    records = [record for record in caplog.records if record.name == "skyspotter"]
+    return [LineFormatter(format).format(record) for record in records]
+
+
 def received(connection: socket.socket) -> bytes:
     """All that comes until the other side closes."""
     parts = []
@@ -136,20 +143,19 @@ def received(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-class Slow:
-    """The shipped predictor, made to wait until it is let go."""
+class SlowPredictor:
+    """Makes every prediction wait until `go` is set, and counts the calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go, self.begun = threading.Event(), 0
+        self.go, self.calls = threading.Event(), 0
         predict = Predictor.predict
 
         def slowly(predictor: Predictor, photo: Any) -> Prediction:
-            self.begun += 1
+            self.calls += 1
             self.go.wait(20)
             return predict(predictor, photo)
 
         monkeypatch.setattr(Predictor, "predict", slowly)
 
-    def until(self, begun: int) -> None:
-        while self.begun < begun:
-            time.sleep(0.005)
+    def wait_for_calls(self, count: int) -> None:
+        until(lambda: self.calls >= count)

@@ -159,7 +159,7 @@ def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[tuple[TestC
             pytest.skip("int8 computes wrong on this machine, and is refused")
         told = client.get("/model").json()
         assert (told["engine"], told["precision"]) == request.param
-        yield client, client.app.state.service.inference.ready()  # type: ignore[attr-defined]
+        yield client, client.app.state.service.inference.predictor()  # type: ignore[attr-defined]
 
 
 def test_every_engine_sends_its_own_evidence(
