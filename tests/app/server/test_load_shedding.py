@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from app.middleware.security_headers import HEADERS
-from app.server.protocol import BoundedProtocol
 from tests.app.helpers import Listening, check, connect, listening, received, until
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{more}\r\n"
@@ -110,7 +109,9 @@ def test_a_connection_that_shall_end_ends_once_the_body_has_come(
 def test_a_refused_body_that_does_not_come_ends_the_connection(
     full: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BoundedProtocol, "seconds", 0.5)
+    monkeypatch.setattr(
+        "app.server.protocol.GRACE_SECONDS", 0.5 - full.service.settings.timeout_seconds
+    )
     with connect(full.address) as connection:
         connection.sendall(head(10))
         assert answer(connection)[0].status == 503
