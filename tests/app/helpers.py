@@ -1,4 +1,4 @@
-"""Running the service, and talking to it."""
+"""Run the service, and talk to it."""
 
 import os
 import re
@@ -36,7 +36,7 @@ def serving(**settings: Any) -> Iterator[TestClient]:
 
 
 class Listening(NamedTuple):
-    """The service on a real socket, in this very process."""
+    """A service on a real socket in this process."""
 
     address: str
     service: Service
@@ -45,7 +45,7 @@ class Listening(NamedTuple):
 
 @contextmanager
 def listening(**settings: Any) -> Iterator[Listening]:
-    """Run the service in a thread, where tests can look into it and alter it."""
+    """Run the service in a thread, so that tests can inspect and change it."""
     app = create_app(Settings(**settings))
     app.state.service.inference.load()
     server = Server(Config(app, http=BoundedProtocol, ws="none", log_config=None))
@@ -67,7 +67,7 @@ def connect(address: str) -> socket.socket:
 
 
 def until(true: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something is true."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
@@ -78,7 +78,7 @@ def until(true: Callable[[], object], seconds: float = 30) -> None:
 def running(
     *command: str, log: Path, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Address and process of the service as it really runs; what it says goes to `log`."""
+    """Run the service in a process: its address and the process. It logs to `log`."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SKYSPOTTER_", "CI"))}
     with log.open("wb") as opened:
         process = subprocess.Popen(
@@ -98,7 +98,7 @@ def running(
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until it says where it is, and can predict."""
+    """Wait until the service has logged its address and is ready."""
     while not (found := re.search(r"http://[\d.]+:\d+", log.read_text())):
         assert process.poll() is None, log.read_text()
         time.sleep(0.02)
@@ -133,7 +133,7 @@ def log_lines(caplog: pytest.LogCaptureFixture, format: str) -> list[str]:
 
 
 def received(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
+    """Everything that is received until the other side closes."""
     parts = []
     try:
         while part := connection.recv(4096):

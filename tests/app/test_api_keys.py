@@ -52,3 +52,13 @@ def test_keys_are_not_in_the_repr() -> None:
     settings = Settings.from_environment({"SKYSPOTTER_API_KEYS": "secret, other"})
     assert settings.api_keys == ("secret", "other")
     assert "secret" not in repr(settings)
+
+
+def test_every_route_of_the_api_is_protected_or_known_to_be_public(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    public = {
+        path
+        for path, operations in document["paths"].items()
+        if not all("security" in operation for operation in operations.values())
+    }
+    assert public == {"/health", "/health/live", "/metrics"}

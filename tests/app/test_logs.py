@@ -34,8 +34,8 @@ def test_a_traceback_is_part_of_the_line(caplog: pytest.LogCaptureFixture) -> No
     assert log_lines(caplog, "console")[0].endswith("ValueError: wrong")
 
 
-# Whoever has something to say: libraries with and without a logger of their own, warnings, the
-# server, and damaged files, of which Pillow and libtiff would tell.
+# All sources of log lines: libraries with and without handlers, warnings, the server, and damaged
+# files, about which Pillow and libtiff write messages.
 LOGGING_PROGRAM = """
 import logging, time, warnings
 from app.main import create_app
@@ -69,12 +69,12 @@ def test_every_line_is_json() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout == ""
-    said = [json.loads(line) for line in run.stderr.splitlines()]
-    messages = [line["message"] for line in said]
+    logged = [json.loads(line) for line in run.stderr.splitlines()]
+    messages = [line["message"] for line in logged]
     assert messages.count("said\nin two lines") == 3
     assert sum("deprecated" in message for message in messages) == 1
     assert messages.count("request") > 100
-    assert {line["level"] for line in said if line.get("path") == "/predict"} == {"info"}
+    assert {line["level"] for line in logged if line.get("path") == "/predict"} == {"info"}
     assert not any("PIL" in message for message in messages)
 
 
@@ -91,5 +91,7 @@ def test_an_invalid_setting_is_logged_as_json(workers: str) -> None:
         timeout=60,
     )
     assert run.returncode != 0
-    said = [json.loads(line) for line in run.stderr.splitlines()]
-    assert any("cannot serve" in line["message"] and "threads" in line["message"] for line in said)
+    logged = [json.loads(line) for line in run.stderr.splitlines()]
+    assert any(
+        "cannot serve" in line["message"] and "threads" in line["message"] for line in logged
+    )

@@ -3,6 +3,7 @@
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.server.load_shedding import LoadShedder
 from app.settings import Settings
 from tests.app.helpers import serving, until
 
@@ -32,3 +33,10 @@ def test_only_allowed_origins_get_cors_headers(photo: bytes) -> None:
             "Access-Control-Request-Headers": "X-API-Key",
         }
         assert client.options("/predict", headers=preflight).status_code == 200
+
+
+def test_the_lifespan_state_holds_what_the_servers_protocol_needs() -> None:
+    settings = Settings(timeout_seconds=7)
+    with TestClient(create_app(settings)) as client:
+        assert client.app_state["settings"] is settings
+        assert isinstance(client.app_state["load_shedder"], LoadShedder)

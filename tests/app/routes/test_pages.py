@@ -1,3 +1,5 @@
+"""The web page and Swagger UI: small, self-contained, and with strict policies."""
+
 import re
 
 import pytest
@@ -9,7 +11,7 @@ from tests.app.helpers import serving
 FILES = sorted(PAGE.iterdir())
 
 
-def test_the_page_is_small_and_asks_nobody_else() -> None:
+def test_the_page_is_small_and_loads_nothing_from_elsewhere() -> None:
     assert sum(file.stat().st_size for file in FILES) < 60_000
     for file in FILES:
         text = file.read_text(encoding="utf-8")
@@ -33,7 +35,7 @@ def test_pages_with_a_strict_policy(client: TestClient, path: str, policy: str) 
 
 
 @pytest.mark.parametrize("name", ["style.css", "page.js", "swagger-ui-bundle.js"])
-def test_files_are_sent_once(client: TestClient, name: str) -> None:
+def test_files_are_cached_with_etags(client: TestClient, name: str) -> None:
     first = client.get(f"/page/{name}")
     assert re.match("text/(css|javascript)", first.headers["Content-Type"])
     assert first.headers["X-Content-Type-Options"] == "nosniff"
@@ -50,7 +52,7 @@ def test_nothing_else_is_served(client: TestClient, name: str) -> None:
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
-def test_a_prefix_is_told_to_the_browser_and_cannot_break_out() -> None:
+def test_the_root_path_is_the_base_url_and_is_escaped() -> None:
     with serving(root_path="/prod") as client:
         for path in ("/", "/docs"):
             assert '<base href="/prod/">' in client.get(path).text
