@@ -6,23 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from app import errors
 from app.api_keys import ProtectedService
 from app.disconnect import cancel_on_disconnect
-from app.errors import (
-    BodyTooLarge,
-    DamagedImage,
-    InternalError,
-    InvalidParameter,
-    NoImage,
-    NotAnImage,
-    NotReady,
-    Overloaded,
-    PhotoTooLarge,
-    TimedOut,
-    TooManyFiles,
-    Unauthorized,
-    from_image_error,
-)
 from app.examples import PREDICTION_EXAMPLES
 from app.middleware.request_id import request_id
 from app.record import RequestRecord
@@ -44,15 +30,23 @@ Evidence = Annotated[
         "as numbers (`grid`) or as a picture (`png`)."
     ),
 ]
-_ERRORS = (NoImage, Unauthorized, BodyTooLarge, TooManyFiles, InvalidParameter) + (
-    InternalError, NotReady, Overloaded, TimedOut
-)  # fmt: skip
+_ERRORS = (
+    errors.NoImage,
+    errors.Unauthorized,
+    errors.BodyTooLarge,
+    errors.TooManyFiles,
+    errors.InvalidParameter,
+    errors.InternalError,
+    errors.NotReady,
+    errors.Overloaded,
+    errors.TimedOut,
+)
+_IMAGE_ERRORS = errors.PhotoTooLarge, errors.NotAnImage, errors.DamagedImage
 
 
 @router.post(
     "/predict",
-    responses=error_responses(*_ERRORS, PhotoTooLarge, NotAnImage, DamagedImage)
-    | {200: PREDICTION_EXAMPLES},
+    responses=error_responses(*_ERRORS, *_IMAGE_ERRORS) | {200: PREDICTION_EXAMPLES},
     openapi_extra=REQUEST_BODY,
     summary="Classify a photo",
 )
@@ -108,7 +102,7 @@ async def _predict_one(
     try:
         classified = await service.inference.predict(photo)
     except ImageError as error:
-        reason = from_image_error(error)
+        reason = errors.from_image_error(error)
         return BatchResult(filename=name, error=BatchError(detail=str(reason), code=reason.code))
     RequestRecord.of(request.scope).classified.append(classified)
     prediction = to_prediction(classified, request_id(request.scope), top_k)
