@@ -44,6 +44,6 @@ def recognise(data: bytes) -> str:
     if format == "BMP" and not 12 <= int.from_bytes(data[14:18], "little") <= 124:
         format = ""  # a text that begins with BM; the header of a BMP is 12 to 124 bytes long
     if format not in ACCEPTED:
-        what = f"This is a file of the format {format}" if format else "This file is not an image"
+        what = f"{format} is not supported" if format else "This file is not an image"
         raise UnsupportedFormat(f"{what}. Send one of {', '.join(ACCEPTED)}.")
     return format
