@@ -27,7 +27,7 @@ test-ray test-all-but-ray: export OMP_NUM_THREADS = 1
 test-ray: .venv/development
 	$(BIN)/python -m pytest -q $(RAY_TESTS)
 test-all-but-ray: .venv/development
-	$(BIN)/python -m pytest -n auto --dist worksteal $(addprefix --ignore=,$(RAY_TESTS))
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal $(addprefix --ignore=,$(RAY_TESTS))
 
 check: .venv/development
 	$(BIN)/ruff format --check .
