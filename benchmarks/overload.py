@@ -136,9 +136,7 @@ async def watch(server: Server, tally: Tally) -> None:
     """Request a probe and read the memory use twice a second."""
     for number in count():
         path = ("/health/live", "/metrics")[number % 2]
-        started = (
-            time.perf_counter()
-        )  # before connecting, because a new connection may have to wait
+        started = time.perf_counter()  # before connecting, which may have to wait
         try:
             right = (await asyncio.wait_for(ask(server.port, request(path)), 10)).status == 200
         except (ConnectionError, TimeoutError):
@@ -181,11 +179,7 @@ def goals(peaks: list[Tally], tally: Tally, times: float) -> list[Goal]:
         Goal("goodput: 90 % of the peak", f"{through:.0%} of {peak:.0f}/s", through >= 0.9),
         Goal("a 503 in milliseconds, p50 and p99", f"{p50:.1f}, {p99:.1f} ms", p99 < 100),
         Goal("probes answer within a second", f"{slowest:.0f} ms at most", slowest < 1000),
-        Goal(
-            "constant memory: after a quarter, at the end, maximum",
-            flat,
-            max(memory) <= 1.1 * quarter,
-        ),
+        Goal("constant memory: quarter, end, maximum", flat, max(memory) <= 1.1 * quarter),
         Goal("no wrong or lost responses", told, not any(bad.values())),
     ]
 
@@ -195,9 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=float, default=10)
-    parser.add_argument(
-        "--apart", action="store_true", help="reserve the last core for the clients"
-    )
+    parser.add_argument("--apart", action="store_true", help="reserve one core for the clients")
     given = parser.parse_args()
     asked, cpus = requests(), sorted(os.sched_getaffinity(0))
     ours = [sys.executable, "-m", "app", "--port", "{port}"]
