@@ -1,4 +1,4 @@
-"""Run the service, and talk to it."""
+"""Start the service and talk to it."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from tests.helpers import ROOT
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[TestClient]:
-    """A client of an app with the shipped model, loaded, and these settings."""
+    """A client of an app with these settings and the shipped model loaded."""
     app = create_app(Settings(**settings))
     app.state.service.inference.load()
     with TestClient(app, raise_server_exceptions=False) as client:
@@ -36,7 +36,7 @@ def serving(**settings: Any) -> Iterator[TestClient]:
 
 
 class Listening(NamedTuple):
-    """A service on a real socket in this process."""
+    """The service on a real socket, in this process."""
 
     address: str
     service: Service
@@ -45,7 +45,7 @@ class Listening(NamedTuple):
 
 @contextmanager
 def listening(**settings: Any) -> Iterator[Listening]:
-    """Run the service in a thread, so that tests can inspect and change it."""
+    """Run the service in a thread, so that tests can inspect and patch it."""
     app = create_app(Settings(**settings))
     app.state.service.inference.load()
     server = Server(Config(app, http=BoundedProtocol, ws="none", log_config=None))
@@ -63,14 +63,14 @@ def listening(**settings: Any) -> Iterator[Listening]:
 
 def connect(address: str) -> socket.socket:
     host, port = address.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
-def until(true: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until a condition holds."""
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until a condition is true, and fail if it is not within the time limit."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
+    while not condition():
+        assert time.monotonic() < end, f"not true after {seconds:g} seconds"
         time.sleep(0.01)
 
 
@@ -78,7 +78,7 @@ def until(true: Callable[[], object], seconds: float = 30) -> None:
 def running(
     *command: str, log: Path, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Run the service in a process: its address and the process. It logs to `log`."""
+    """Start the service as users do; yields its address and process. It logs to `log`."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SKYSPOTTER_", "CI"))}
     with log.open("wb") as opened:
         process = subprocess.Popen(
@@ -92,28 +92,31 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until the service has logged its address and is ready."""
-    while not (found := re.search(r"http://[\d.]+:\d+", log.read_text())):
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-    address = found.group()
-    while not _is_ready(address):
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-    return address
+    """Wait until the service has logged its address and can predict."""
 
+    def found() -> re.Match[str] | None:
+        assert process.poll() is None, log.read_text()
+        return re.search(r"http://[\d.]+:\d+", log.read_text())
 
-def _is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health").status_code == 200
-    except httpx.HTTPError:
+    def is_ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{address}/health").status_code == 200
         return False
+
+    until(found)
+    match = found()
+    assert match
+    address = match.group()
+    until(is_ready)
+    return address
 
 
 def check(response: object, status: int, code: str) -> None:
@@ -133,13 +136,11 @@ def log_lines(caplog: pytest.LogCaptureFixture, format: str) -> list[str]:
 
 
 def received(connection: socket.socket) -> bytes:
-    """Everything that is received until the other side closes."""
+    """Read until the other side closes."""
     parts = []
-    try:
+    with suppress(ConnectionResetError):
         while part := connection.recv(4096):
             parts.append(part)
-    except ConnectionResetError:
-        pass
     return b"".join(parts)
 
 
@@ -152,10 +153,11 @@ class SlowPredictor:
 
         def slowly(predictor: Predictor, photo: Any) -> Prediction:
             self.calls += 1
-            self.go.wait(20)
+            assert self.go.wait(60)
             return predict(predictor, photo)
 
         monkeypatch.setattr(Predictor, "predict", slowly)
 
     def wait_for_calls(self, count: int) -> None:
+        """Wait until `count` predictions have begun."""
         until(lambda: self.calls >= count)
