@@ -1,1 +1,1 @@
-"""Skyspotter's HTTP half: one FastAPI app around a predictor."""
+"""The HTTP service: a FastAPI app around a predictor."""

@@ -1,4 +1,4 @@
-"""`python -m app`: the command line of `app/server/cli.py`."""
+"""Run the service: `python -m app`. The command line is in `app/server/cli.py`."""
 
 from app.server.cli import main
 

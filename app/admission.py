@@ -1,65 +1,65 @@
-"""Who may come in: a bounded number of requests, and of bytes, is in the house at a time."""
+"""Limit concurrent requests and buffered bytes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.errors import Overloaded
 
-BODIES = 8
-"""How many bodies of the largest size may be held at once, however many smaller ones there are."""
+LARGEST_BODIES = 8
+"""The buffer holds at least this many bodies of the largest size."""
 
-USUAL_BYTES = 500_000
-"""Of a photo: every place can hold one, however small the largest body is."""
-
-Hold = Callable[[int], int]
-"""Counts bytes that a request has brought in, and returns how many these are by now.
-
-Raises:
-    Overloaded: where all requests together hold too many.
-"""
+TYPICAL_BYTES = 500_000
+"""The buffer holds a photo of this size for every request, even if the largest body is small."""
 
 
 class Admission:
-    """Counts who is inside. One event loop asks it, so it needs no lock."""
+    """Counts requests and their bytes. Only one event loop uses it, so it needs no lock."""
 
-    def __init__(self, places: int, max_body_bytes: int) -> None:
-        self.places = places
-        self.inside = 0
-        self.held_bytes = 0
-        self._most_bytes = max(BODIES * max_body_bytes, places * min(max_body_bytes, USUAL_BYTES))
+    def __init__(self, max_requests: int, max_body_bytes: int) -> None:
+        self.max_requests = max_requests
+        self.in_flight = 0
+        self.buffered_bytes = 0
+        self.max_buffered_bytes = max(
+            LARGEST_BODIES * max_body_bytes, max_requests * min(max_body_bytes, TYPICAL_BYTES)
+        )
 
     @property
     def is_full(self) -> bool:
-        """Whether no place is free."""
-        return self.inside >= self.places
+        """Whether another request would be rejected."""
+        return self.in_flight >= self.max_requests
 
     @contextmanager
-    def enter(self) -> Iterator[Hold]:
-        """Take a place for as long as the request is worked on.
+    def acquire(self) -> Iterator["Slot"]:
+        """Hold a slot while a request is processed.
 
         Raises:
-            Overloaded: at once, where none is free.
+            Overloaded: if no slot is free.
         """
         if self.is_full:
-            raise overloaded()
-        self.inside += 1
-        held = 0
-
-        def hold(count: int) -> int:
-            nonlocal held
-            if self.held_bytes + count > self._most_bytes:
-                raise overloaded()
-            self.held_bytes += count
-            held += count
-            return held
-
+            raise Overloaded
+        slot = Slot(self)
+        self.in_flight += 1
         try:
-            yield hold
+            yield slot
         finally:
-            self.inside -= 1
-            self.held_bytes -= held
+            self.in_flight -= 1
+            self.buffered_bytes -= slot.reserved_bytes
 
 
-def overloaded() -> Overloaded:
-    """Make the error that is answered where there is no place."""
-    return Overloaded("Too many photos are waiting. Try again after `Retry-After` seconds.")
+class Slot:
+    """One admitted request, and the bytes that it buffers."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self.reserved_bytes = 0
+
+    def reserve(self, count: int) -> None:
+        """Count bytes that have arrived.
+
+        Raises:
+            Overloaded: if all requests together would buffer too many bytes.
+        """
+        if self._admission.buffered_bytes + count > self._admission.max_buffered_bytes:
+            raise Overloaded
+        self._admission.buffered_bytes += count
+        self.reserved_bytes += count

@@ -1,4 +1,4 @@
-"""API keys: a dependency on the routes, so that no trick with a path gets round it."""
+"""API keys: a dependency of the protected routes, so that no crafted path bypasses it."""
 
 from hmac import compare_digest
 from typing import Annotated
@@ -7,34 +7,38 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from app.errors import Unauthorized
+from app.state import Service
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, where the service asks for one.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same, as a header.")
+_bearer = HTTPBearer(auto_error=False, description="An API key, if the service requires one.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key as a header.")
 
 
-async def require_key(
+async def authorized_service(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
-) -> None:
-    """Let pass who sends one of the keys, or all where there are none.
+) -> Service:
+    """Return the service if the request has a valid key, or if no keys are set.
 
     Raises:
         Unauthorized
     """
-    keys: tuple[str, ...] = request.app.state.service.settings.api_keys
+    service = Service.of(request)
+    keys = service.settings.api_keys
     if not keys:
-        return
+        return service
     given = [bearer.credentials] if bearer else []
     given += [header] if header else []
-    # All pairs are compared, each in constant time: how long it takes tells nothing.
-    right = [
+    # Compare all pairs, each in constant time, so that the duration reveals nothing.
+    matches = [
         compare_digest(key.encode(), one.encode("latin-1", "replace"))
         for key in keys
         for one in given
     ]
-    if not any(right):
-        raise Unauthorized(
-            "This service asks for an API key. Send it as `Authorization: Bearer KEY` or "
-            "`X-API-Key: KEY`."
-        )
+    if not any(matches):
+        raise Unauthorized
+    return service
+
+
+ProtectedService = Annotated[Service, Depends(authorized_service)]
+"""The service, for a route that requires an API key."""

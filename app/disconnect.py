@@ -1,4 +1,4 @@
-"""Work is for somebody: it is dropped as soon as the client hangs up."""
+"""Cancel work when the client disconnects."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -10,24 +10,24 @@ from starlette.types import Receive
 Result = TypeVar("Result")
 
 
-async def unless_gone(receive: Receive, work: Awaitable[Result]) -> Result:
-    """Return what `work` comes to, once the whole body has been read.
+async def cancel_on_disconnect(receive: Receive, work: Awaitable[Result]) -> Result:
+    """Return the result of `work`. Call it after the whole body has been read.
 
     Raises:
-        ClientDisconnect: where the client hangs up first; the work is cancelled then.
+        ClientDisconnect: if the client disconnects first; `work` is cancelled.
     """
     working = asyncio.ensure_future(work)
-    hanging_up = asyncio.ensure_future(_hung_up(receive))
+    disconnecting = asyncio.ensure_future(_wait_for_disconnect(receive))
     try:
-        await asyncio.wait((working, hanging_up), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((working, disconnecting), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
         working.cancel()
-        hanging_up.cancel()
+        disconnecting.cancel()
 
 
-async def _hung_up(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,17 +1,11 @@
-"""Every error that a caller can see: one table from what went wrong to what is answered."""
+"""Every error that a client can get: its status, code, headers and an example sentence.
 
-import logging
+The exception handlers, load shedding, the Ray proxy, the OpenAPI document and the tests of the
+documentation all use these classes. Importing this module loads no framework and no model.
+"""
+
 from typing import ClassVar
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
-from starlette.middleware.errors import ServerErrorMiddleware
-from starlette.requests import ClientDisconnect
-
-from app.middleware.access_log import note
-from app.middleware.request_id import HEADER, request_id
 from ml.errors import (
     EmptyImage,
     ImageError,
@@ -21,146 +15,176 @@ from ml.errors import (
     UnsupportedFormat,
 )
 
-log = logging.getLogger("skyspotter")
+_SEE_DOCS = "The routes are listed at /docs."
 
 
 class RequestError(SkyspotterError):
-    """A request that cannot be answered; `status` and `code` say how."""
+    """A request that the service cannot answer. Without a detail, the example is the detail."""
 
     status: ClassVar[int]
     code: ClassVar[str]
+    example: ClassVar[str]
     headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.example)
 
 
 class BadRequest(RequestError):
-    """What has come is no HTTP."""
+    """The request is malformed HTTP."""
 
     status, code = 400, "bad_request"
     headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+    example = "Invalid HTTP request received. Send it with an ordinary client."
 
 
 class NoImage(RequestError):
-    """There is no photo in the request."""
+    """The request has no photo, or its form cannot be read."""
 
     status, code = 400, "no_image"
+    example = "The form has no file in its field `file`. Send the photo there."
+
+
+class Unauthorized(RequestError):
+    """The service requires an API key, and the request has no valid one."""
+
+    status, code = 401, "unauthorized"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+    example = (
+        "This service requires an API key. Send it as `Authorization: Bearer KEY` or "
+        "`X-API-Key: KEY`."
+    )
+
+
+class NotFound(RequestError):
+    """The route does not exist."""
+
+    status, code = 404, "not_found"
+    example = f"Not Found. {_SEE_DOCS}"
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, but not with this method."""
+
+    status, code = 405, "method_not_allowed"
+    example = f"Method Not Allowed. {_SEE_DOCS}"
 
 
 class BodyTooLarge(RequestError):
     """The body exceeds the limit."""
 
     status, code = 413, "body_too_large"
+    example = "The request is larger than 20 MB. Send a smaller one."
 
 
-class TooManyFiles(RequestError):
-    """A batch has more photos than the limit."""
+class PhotoTooLarge(RequestError):
+    """The photo has more pixels than the limit; its header alone shows that."""
 
-    status, code = 413, "too_many_files"
-
-
-class Unauthorized(RequestError):
-    """The service asks for an API key, and none that it knows was sent."""
-
-    status, code = 401, "unauthorized"
-    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
-
-
-class Overloaded(RequestError):
-    """As many requests wait as may."""
-
-    status, code = 503, "overloaded"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
-
-
-class NotReady(RequestError):
-    """The model is not loaded, or could not be."""
-
-    status, code = 503, "not_ready"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
-
-
-class TimedOut(RequestError):
-    """The deadline passed: while the photo came in, waited or was worked on."""
-
-    status, code = 504, "timed_out"
-    # Who sends too slowly is not waited for any longer.
-    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
-
-
-_IMAGE_ERRORS: dict[type[ImageError], tuple[int, str]] = {
-    EmptyImage: (400, "no_image"),
-    UnsupportedFormat: (415, "unsupported_format"),
-    UnreadableImage: (422, "unreadable_image"),
-    TooManyPixels: (413, "too_many_pixels"),
-}
-_ROUTES = "The routes are listed at /docs."
-_HTTP_ERRORS = {
-    400: ("no_image", "The form cannot be read. Send the photo in its field `file`."),
-    404: ("not_found", f"Not Found. {_ROUTES}"),
-    405: ("method_not_allowed", f"Method Not Allowed. {_ROUTES}"),
-}
-
-
-def code_of(error: ImageError) -> str:
-    """Return an image error's public code."""
-    return _IMAGE_ERRORS[type(error)][1]
-
-
-def answer(
-    request: Request, status: int, code: str, detail: str, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    """Build the one shape that all errors have."""
-    own_id = request_id(request.scope)
-    note(request.scope, code=code)
-    return JSONResponse(
-        {"detail": detail, "code": code, "request_id": own_id},
-        status,
-        {HEADER: own_id} | (headers or {}),
+    status, code = 413, "too_many_pixels"
+    example = (
+        "The photo has 9000x6000 pixels. At most 50 million are accepted: send a smaller version."
     )
 
 
-def handle_errors(app: FastAPI) -> None:
-    """Have all errors of `app` answered in that shape."""
-    app.add_exception_handler(RequestError, _request_error)
-    app.add_exception_handler(ImageError, _image_error)
-    app.add_exception_handler(RequestValidationError, _invalid_parameter)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    # Within the other middleware, so that these answers too have their headers and are seen.
-    app.add_middleware(ServerErrorMiddleware, handler=_internal_error)
+class TooManyFiles(RequestError):
+    """The form has more photos than the limit."""
+
+    status, code = 413, "too_many_files"
+    example = "At most 32 photos are accepted at a time. Send fewer."
 
 
-async def _request_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestError)
-    return answer(request, error.status, error.code, str(error), error.headers)
+class NotAnImage(RequestError):
+    """The file is not an image, or its format is not accepted."""
+
+    status, code = 415, "unsupported_format"
+    example = "This file is not an image. Send one of JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF."
 
 
-async def _image_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ImageError)
-    status, code = _IMAGE_ERRORS[type(error)]
-    return answer(request, status, code, str(error))
+class DamagedImage(RequestError):
+    """The image is damaged or cut off."""
+
+    status, code = 422, "unreadable_image"
+    example = "This JPEG file is damaged or cut off. Send the whole, original file."
 
 
-async def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    problem = error.errors()[0]
-    name = problem["loc"][-1]
-    return answer(request, 422, "invalid_parameter", f"Parameter {name}: {problem['msg']}.")
+class InvalidParameter(RequestError):
+    """A query parameter is invalid."""
+
+    status, code = 422, "invalid_parameter"
+    example = "Parameter top_k: Input should be greater than or equal to 1."
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    unforeseen = ("http_error", f"{error.detail.rstrip('.')}. {_ROUTES}")
-    code, detail = _HTTP_ERRORS.get(error.status_code, unforeseen)
-    return answer(request, error.status_code, code, detail, dict(error.headers or {}))
+class ClientDisconnected(RequestError):
+    """The client disconnected; only metrics and the log show this, with nginx's status."""
+
+    status, code = 499, "client_gone"
+    example = "The client disconnected before the response."
 
 
-async def _gone(request: Request, _: Exception) -> JSONResponse:
-    # Nobody reads this, for the caller has hung up. Numbers and log tell it apart, as nginx' do.
-    return answer(request, 499, "client_gone", "The caller hung up before the answer.")
+class InternalError(RequestError):
+    """The service failed. The sentence is fixed; the log has the traceback."""
+
+    status, code = 500, "internal_error"
+    example = "Something went wrong in the service. Report the request_id to its operator."
 
 
-async def _internal_error(request: Request, error: Exception) -> JSONResponse:
-    # The server logs the exception with its traceback; the caller gets an id to ask about.
-    log.error("internal error in request %s", request_id(request.scope))
-    detail = "Something went wrong in the service. Report the request_id to its operator."
-    return answer(request, 500, "internal_error", detail)
+class NotReady(RequestError):
+    """The model is not loaded."""
+
+    status, code = 503, "not_ready"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "2"}
+    example = "The model is not loaded. Try again in a moment; /health says more."
+
+
+class Overloaded(RequestError):
+    """The queue is full, or the requests in it hold too many bytes."""
+
+    status, code = 503, "overloaded"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    example = "Too many photos are waiting. Try again after `Retry-After` seconds."
+
+
+class TimedOut(RequestError):
+    """The deadline passed while the photo was received, queued or classified."""
+
+    status, code = 504, "timed_out"
+    # Closing the connection stops a client that sends too slowly.
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
+    example = (
+        "The photo was not received and answered within 30 seconds. Try again, or send a "
+        "smaller photo."
+    )
+
+
+ERRORS: tuple[type[RequestError], ...] = tuple(
+    sorted(RequestError.__subclasses__(), key=lambda error: (error.status, error.code))
+)
+"""Every class above, sorted by status and code."""
+
+
+class HTTPError(RequestError):
+    """Any other HTTP error of the framework. Not in `ERRORS`: its status varies."""
+
+    code = "http_error"
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(f"{detail.rstrip('.')}. {_SEE_DOCS}")
+        self.status = status  # type: ignore[misc]
+
+
+_IMAGE_ERRORS: dict[type[ImageError], type[RequestError]] = {
+    EmptyImage: NoImage,
+    UnsupportedFormat: NotAnImage,
+    UnreadableImage: DamagedImage,
+    TooManyPixels: PhotoTooLarge,
+}
+
+
+def from_image_error(error: ImageError) -> RequestError:
+    """Convert an error of the decoder; its sentence stays."""
+    return _IMAGE_ERRORS[type(error)](str(error))
+
+
+def error_body(error: RequestError, request_id: str) -> dict[str, str]:
+    """Return the JSON body that every error has."""
+    return {"detail": str(error), "code": error.code, "request_id": request_id}

@@ -1,8 +1,10 @@
-"""Answers of every kind, for the OpenAPI document; the tests compare them with real ones."""
+"""Example responses for the OpenAPI document; the tests compare them with real ones."""
 
 from typing import Any
 
 from pydantic import JsonValue
+
+from app.errors import NotAnImage
 
 REQUEST_ID = "5f3c1e0a9b7d4c2f8e6a1b0c9d8e7f6a"
 EXAMPLE: dict[str, JsonValue] = {
@@ -56,11 +58,7 @@ BATCH_EXAMPLE: dict[str, JsonValue] = {
         {"filename": "bird.jpg", "prediction": EXAMPLE},
         {
             "filename": "notes.txt",
-            "error": {
-                "detail": "This file is not an image. Send one of JPEG, PNG, WebP, GIF, BMP, TIFF, "
-                "AVIF.",
-                "code": "unsupported_format",
-            },
+            "error": {"detail": NotAnImage.example, "code": NotAnImage.code},
         },
     ]
 }
@@ -80,39 +78,22 @@ HEALTH_EXAMPLE: dict[str, JsonValue] = {
     "model": {"name": "skyspotter", "version": "0.1.0+1a2b3c4d"},
     "detail": None,
 }
-ERROR_EXAMPLES = {
-    "no_image": "The form has no file in its field `file`. Send the photo there.",
-    "unauthorized": "This service asks for an API key. Send it as `Authorization: Bearer KEY` or "
-    "`X-API-Key: KEY`.",
-    "body_too_large": "The request is larger than 20 MB. Send a smaller one.",
-    "too_many_pixels": "The photo has 9000x6000 pixels. At most 50 million are accepted: "
-    "send a smaller version.",
-    "too_many_files": "At most 32 photos are accepted at a time. Send fewer.",
-    "unsupported_format": "This file is not an image. Send one of JPEG, PNG, WebP, GIF, BMP, TIFF, "
-    "AVIF.",
-    "unreadable_image": "This JPEG file is damaged or cut off. Send the whole, original file.",
-    "invalid_parameter": "Parameter top_k: Input should be greater than or equal to 1.",
-    "internal_error": "Something went wrong in the service. Report the request_id to its operator.",
-    "overloaded": "Too many photos are waiting. Try again after `Retry-After` seconds.",
-    "not_ready": "The model is not loaded. Try again in a moment; /health says more.",
-    "timed_out": "The photo did not arrive, or was not answered, within 30 seconds. Try again, or "
-    "send a smaller photo.",
-}
 
 
-def _named(**examples: JsonValue) -> dict[str, Any]:
-    told = {name: {"value": value} for name, value in examples.items()}
-    return {"content": {"application/json": {"examples": told}}}
+def _response(**examples: JsonValue) -> dict[str, Any]:
+    """Return named examples in the form that FastAPI's `responses` takes."""
+    values = {name: {"value": value} for name, value in examples.items()}
+    return {"content": {"application/json": {"examples": values}}}
 
 
-PREDICTIONS = _named(
+PREDICTION_EXAMPLES = _response(
     plain=EXAMPLE,
     not_sure=NOT_SURE,
     grid=EXAMPLE | {"evidence": GRID_EXAMPLE},
     png=EXAMPLE | {"evidence": PNG_EXAMPLE},
 )
-"""What `/predict` answers, as FastAPI wants to be told of a response."""
-NOT_HEALTHY = _named(
+"""What `/predict` returns."""
+NOT_HEALTHY = _response(
     starting={"status": "starting", "model": None, "detail": "The model is being loaded."},
     failed={
         "status": "failed",
@@ -120,4 +101,4 @@ NOT_HEALTHY = _named(
         "detail": "The model could not be loaded; the service's log says why.",
     },
 )
-"""What `/health` answers while nothing can be predicted, the same way."""
+"""What `/health` returns while no model is loaded."""

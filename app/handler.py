@@ -1,13 +1,13 @@
 """The service as an AWS Lambda handler: `app.handler.handler`.
 
-Mangum would run the whole lifespan, start and stop, on every invocation, and with it load the
-model each time. So the lifespan is off, and the model is loaded once, while Lambda imports this.
+Mangum would run the whole lifespan, and so load the model, on every invocation. So the lifespan
+is off, and the model is loaded once, while Lambda imports this module.
 """
 # ruff: noqa: E402
 
 import gc
 
-gc.disable()  # while all is imported: next to nothing of it is garbage, and to look takes time
+gc.disable()  # imports create almost no garbage, and looking for it takes time
 
 from mangum import Mangum
 
@@ -16,5 +16,5 @@ from app.main import app
 app.state.service.inference.load()
 handler = Mangum(app, lifespan="off")
 
-gc.freeze()  # what is there by now stays, and need not be looked at again
+gc.freeze()  # the garbage collector skips everything loaded so far
 gc.enable()

@@ -1,4 +1,7 @@
-"""The service as an ASGI app: `uvicorn app.main:app`, or `python -m app` with all its guards."""
+"""The service as an ASGI app, for `python -m app` or `uvicorn app.main:app`.
+
+Only `python -m app` limits connections and headers, and sheds load.
+"""
 
 import asyncio
 import gc
@@ -12,34 +15,35 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from app import logs
-from app.errors import handle_errors
+from app.error_handlers import add_error_handlers
 from app.inference import Inference
-from app.middleware.access_log import Observe
+from app.middleware.access_log import AccessLog
 from app.middleware.request_id import HEADER, RequestId
 from app.middleware.security_headers import SecurityHeaders
 from app.routes import operations, pages, predict
-from app.server.load_shedding import DOOR, Door
+from app.server.load_shedding import LoadShedder
 from app.settings import Settings
 from app.state import Service
 from ml import __version__
 
-DESCRIPTION = "Tells what flies on a photo of the sky. Try `POST /predict` with a photo."
+DESCRIPTION = "Classifies flying objects in photos of the sky. Send a photo to `POST /predict`."
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Build the app; settings come from the environment unless given."""
+    """Build the app. Without settings, read them from the environment."""
     settings = settings or Settings.from_environment()
     logs.configure(settings.log_format)
     service = Service(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Door]]:
-        _reload_on_hangup(service.inference)
-        # The port answers at once: probes see `starting` until the model is there.
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, LoadShedder | Settings]]:
+        _reload_on_sighup(service.inference)
+        # The port opens at once: /health reports `starting` until the model is loaded.
         loading = asyncio.create_task(asyncio.to_thread(_load, service.inference))
-        if multiprocessing.parent_process():  # one of several workers: the others answer meanwhile
+        if multiprocessing.parent_process():  # one of several workers: the others serve meanwhile
             await loading
-        yield {DOOR: Door(service.admission, service.metrics, settings.root_path)}
+        shedder = LoadShedder(service.admission, service.metrics, settings.root_path)
+        yield {"load_shedder": shedder, "settings": settings}  # the server's protocol reads these
         await loading
 
     app = FastAPI(
@@ -47,13 +51,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        redirect_slashes=False,  # it knows nothing of ROOT_PATH
-        docs_url=None,  # FastAPI's loads from the internet; app/routes/pages.py
+        redirect_slashes=False,  # redirects would ignore ROOT_PATH
+        docs_url=None,  # FastAPI's page needs the internet; see app/routes/pages.py
         redoc_url=None,
     )
-    app.root_path = settings.root_path  # for Lambda, where no server can be told of it
+    app.root_path = settings.root_path  # Lambda has no server that could set it
     app.state.service = service
-    handle_errors(app)
+    add_error_handlers(app)
     _add_middleware(app, service)
     app.include_router(predict.router)
     app.include_router(operations.router)
@@ -62,7 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, service: Service) -> None:
-    """From the inside out: what is added last sees a request first."""
+    """Add middleware from the inside out: the last one added is the first to see a request."""
     if origins := service.settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -72,18 +76,19 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
             expose_headers=[HEADER, "Retry-After"],
         )
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(Observe, metrics=service.metrics)
+    app.add_middleware(AccessLog, metrics=service.metrics)
     app.add_middleware(RequestId)
 
 
 def _load(inference: Inference) -> None:
     inference.load()
-    # What is there by now stays. To search it for garbage took a sixth of the time under overload.
+    # The garbage collector skips everything loaded so far: under overload, searching it took a
+    # sixth of the time.
     gc.freeze()
 
 
-def _reload_on_hangup(inference: Inference) -> None:
-    """Take up a new model file on SIGHUP, where signals can be had: in the main thread."""
+def _reload_on_sighup(inference: Inference) -> None:
+    """Reload the model on SIGHUP; Python handles signals only in the main thread."""
     if threading.current_thread() is threading.main_thread():
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, loop.run_in_executor, None, inference.reload)

@@ -1,6 +1,6 @@
-"""What `/metrics` tells, in Prometheus' words; with several workers, of all of them together.
+"""Prometheus metrics; with several workers, `/metrics` reports all of them together.
 
-`python -m app` gives its workers a folder to share their numbers in (PROMETHEUS_MULTIPROC_DIR).
+`python -m app` sets PROMETHEUS_MULTIPROC_DIR, the folder in which its workers share their values.
 """
 
 import os
@@ -17,8 +17,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from app.schemas import Model
-from ml.predictor import Prediction
+from app.errors import Overloaded
+from app.record import Classified, RequestRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("read", "wait", "decode", "inference")
@@ -28,7 +28,7 @@ _CONFIDENCES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 
 
 class Metrics:
-    """The counters of one app, in a registry of its own: two apps never share a number."""
+    """The metrics of one app. Each app has its own registry, so that two apps share no values."""
 
     def __init__(self) -> None:
         self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -36,34 +36,38 @@ class Metrics:
         if not self._shared:
             ProcessCollector(registry=registry)
         self._requests = Counter(
-            "skyspotter_requests", "Requests.", ("route", "status", "code"), registry=registry
-        )
+            "skyspotter_requests", "Requests answered.", ("route", "status", "code"),
+            registry=registry,
+        )  # fmt: skip
         self._request_seconds = Histogram(
-            "skyspotter_request_seconds", "Whole requests.", ("route",), registry=registry,
-            buckets=_SECONDS,
+            "skyspotter_request_seconds", "Duration of requests in seconds.", ("route",),
+            registry=registry, buckets=_SECONDS,
         )  # fmt: skip
         stages = Histogram(
-            "skyspotter_stage_seconds", "Stages of a photo.", ("stage",), registry=registry,
-            buckets=_SECONDS,
+            "skyspotter_stage_seconds", "Duration of each stage of a prediction in seconds.",
+            ("stage",), registry=registry, buckets=_SECONDS,
         )  # fmt: skip
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
         self.in_flight = Gauge(
-            "skyspotter_in_flight", "Requests that are worked on or wait.", registry=registry,
-            multiprocess_mode="livesum",
+            "skyspotter_in_flight", "Photo requests being processed or waiting.",
+            registry=registry, multiprocess_mode="livesum",
         )  # fmt: skip
         self.queued = Gauge(
-            "skyspotter_queued", "Those of them beyond the threads.", registry=registry,
-            multiprocess_mode="livesum",
+            "skyspotter_queued", "Photo requests waiting for a free thread.",
+            registry=registry, multiprocess_mode="livesum",
         )  # fmt: skip
-        self.refused = Counter(
-            "skyspotter_refused", "Requests refused for too many waited.", registry=registry
-        )
+        self._rejected = Counter(
+            "skyspotter_refused", "Requests rejected because the queue was full.",
+            registry=registry,
+        )  # fmt: skip
         self._predictions = Counter(
-            "skyspotter_predictions", "Answers.", ("label", "accepted"), registry=registry
-        )
+            "skyspotter_predictions", "Photos classified.", ("label", "accepted"),
+            registry=registry,
+        )  # fmt: skip
         self._confidence = Histogram(
-            "skyspotter_confidence", "Of answers.", registry=registry, buckets=_CONFIDENCES
-        )
+            "skyspotter_confidence", "Confidence of predictions.",
+            registry=registry, buckets=_CONFIDENCES,
+        )  # fmt: skip
         self._model = Gauge(
             "skyspotter_model_info", "1 for the model that is served.",
             ("name", "version", "engine", "precision"), registry=registry,
@@ -71,52 +75,56 @@ class Metrics:
         )  # fmt: skip
         self._served: tuple[str, ...] = ()
 
-    def request(self, route: str, status: int, code: str, seconds: float) -> None:
-        """Count a request that has been answered."""
+    def observe_request(
+        self, route: str, status: int, code: str, seconds: float, record: RequestRecord
+    ) -> None:
+        """Count a request that has been answered, and its predictions."""
         self._requests.labels(route, str(status), code).inc()
         self._request_seconds.labels(route).observe(seconds)
+        if code == Overloaded.code:
+            self._rejected.inc()
+        if record.read_seconds is not None:
+            self._stages["read"].observe(record.read_seconds)
+        for classified in record.classified:
+            self._observe_prediction(classified)
 
-    def refusals(self, route: str, count: int) -> None:
-        """Count requests that were refused before the app saw them; they took no time."""
-        self.refused.inc(count)
-        self._requests.labels(route, "503", "overloaded").inc(count)
+    def count_rejected(self, route: str, count: int) -> None:
+        """Count requests that load shedding rejected; their duration is not measured."""
+        self._rejected.inc(count)
+        self._requests.labels(route, str(Overloaded.status), Overloaded.code).inc(count)
 
-    def read(self, seconds: float) -> None:
-        """Count the time in which a body came in."""
-        self._stages["read"].observe(seconds)
-
-    def prediction(self, answer: Prediction, waited: float) -> None:
-        """Count an answer, and where its time went."""
-        self._stages["wait"].observe(waited)
-        self._stages["decode"].observe(answer.decode_ms / 1000)
-        self._stages["inference"].observe(answer.inference_ms / 1000)
-        self._predictions.labels(answer.label, str(answer.accepted).lower()).inc()
-        self._confidence.observe(answer.confidence)
-
-    def model(self, model: Model, engine: str, precision: str) -> None:
-        """Name the model that is served from now on."""
+    def set_model(self, name: str, version: str, engine: str, precision: str) -> None:
+        """Report the model that is served from now on."""
         if self._served:
             self._model.labels(*self._served).set(0)
-        self._served = (model.name, model.version, engine, precision)
+        self._served = (name, version, engine, precision)
         self._model.labels(*self._served).set(1)
 
     def text(self) -> bytes:
-        """Return all numbers as Prometheus reads them."""
+        """Return all metrics in Prometheus' text format."""
         if not self._shared:
             return generate_latest(self._registry)
-        _bury_the_dead(Path(self._shared))
+        _remove_dead_workers(Path(self._shared))
         together = CollectorRegistry()
         MultiProcessCollector(together)
         return generate_latest(together)
 
+    def _observe_prediction(self, classified: Classified) -> None:
+        prediction = classified.prediction
+        self._stages["wait"].observe(classified.wait_seconds)
+        self._stages["decode"].observe(prediction.decode_ms / 1000)
+        self._stages["inference"].observe(prediction.inference_ms / 1000)
+        self._predictions.labels(prediction.label, str(prediction.accepted).lower()).inc()
+        self._confidence.observe(prediction.confidence)
 
-def _bury_the_dead(folder: Path) -> None:
-    """Forget what workers had in hand that were killed: they could not say goodbye."""
+
+def _remove_dead_workers(folder: Path) -> None:
+    """Delete the gauges of workers that were killed, which could not delete them."""
     for pid in {file.stem.rpartition("_")[2] for file in folder.glob("gauge_live*.db")}:
         try:
             os.kill(int(pid), 0)
-        except PermissionError:  # alive, and another user's
+        except PermissionError:  # the process is alive and belongs to another user
             pass
         except ProcessLookupError:
-            with suppress(FileNotFoundError):  # another worker was asked at the same time
+            with suppress(FileNotFoundError):  # another worker deleted them at the same time
                 mark_process_dead(int(pid))

@@ -1,7 +1,8 @@
-"""The last sound model, kept for a worker that starts when the file of it no longer is sound.
+"""A copy of the last model that loaded, for workers that start after its file went bad.
 
-Without it, a worker that is replaced after a damaged file was refused would have no model, and
-answer 503 faster than the others answer 200: it would draw most requests.
+If a bad file replaces the model, running workers keep the model that they have. A worker that
+starts then would have none, and would answer 503 faster than the others answer 200: it would
+attract most of the requests. It loads the copy instead.
 """
 
 import logging
@@ -11,55 +12,56 @@ from pathlib import Path
 
 from ml.engines.loader import int8_beside
 
-FOLDER = "SKYSPOTTER_SPARE"
-"""The variable by which the workers of one service know where; no setting, and none without it."""
+FOLDER_VARIABLE = "SKYSPOTTER_MODEL_BACKUP"
+"""Names the folder that the workers of one service share. It is set by `python -m app`, and is not
+a setting. Without it, no copy is kept."""
 
-Looks = dict[Path, tuple[int, ...]]
+Fingerprints = dict[Path, tuple[int, ...]]
 
 log = logging.getLogger("skyspotter")
 
 
-class Spare:
+class ModelBackup:
     """Copies of a model's files, in a folder that all workers share."""
 
     def __init__(self, model: Path) -> None:
-        folder = os.environ.get(FOLDER)
-        self._model = Path(folder, model.name) if folder else None
+        folder = os.environ.get(FOLDER_VARIABLE)
+        self._copy = Path(folder, model.name) if folder else None
 
-    def model(self) -> Path | None:
-        """Where the copy is, if there is one."""
-        return self._model if self._model is not None and self._model.is_file() else None
+    def path(self) -> Path | None:
+        """Return the path of the copy, or None if there is none."""
+        return self._copy if self._copy is not None and self._copy.is_file() else None
 
-    def keep(self, model: Path, seen: Looks) -> None:
-        """Copy a model's files as they looked before they were opened and found sound.
+    def save(self, model: Path, expected: Fingerprints) -> None:
+        """Copy a model's files if they still have the fingerprints of the model that loaded.
 
-        What cannot be copied is no reason not to serve.
+        A failure is only logged: the service works without a copy.
         """
-        if self._model is None:
+        if self._copy is None:
             return
-        pairs = list(zip(_files(model), _files(self._model), strict=True))
-        copies = {kept: kept.with_name(f"{kept.name}.{os.getpid()}") for _, kept in pairs}
+        pairs = list(zip(_files(model), _files(self._copy), strict=True))
+        temporary = {copy: copy.with_name(f"{copy.name}.{os.getpid()}") for _, copy in pairs}
         try:
-            for source, kept in pairs:
-                if seen[source]:
-                    shutil.copyfile(source, copies[kept])
-            if look(model) != seen:
-                raise OSError(f"{model} has changed meanwhile")
-            for source, kept in pairs:  # whoever reads finds the old file or the new one, whole
-                copies[kept].replace(kept) if seen[source] else kept.unlink(missing_ok=True)
+            for source, copy in pairs:
+                if expected[source]:
+                    shutil.copyfile(source, temporary[copy])
+            if fingerprints(model) != expected:
+                raise OSError(f"{model} changed after it was loaded")
+            for source, copy in pairs:  # atomic: a reader finds a whole file, old or new
+                temporary[copy].replace(copy) if expected[source] else copy.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("no copy of the model is kept for workers that start later: %s", error)
+            log.warning("cannot keep a copy of the model for new workers: %s", error)
         finally:
-            for copy in copies.values():
-                copy.unlink(missing_ok=True)
+            for file in temporary.values():
+                file.unlink(missing_ok=True)
 
 
-def look(model: Path) -> Looks:
-    """Tell a model's files from those that may take their place."""
-    return {file: _look(file) for file in _files(model)}
+def fingerprints(model: Path) -> Fingerprints:
+    """Return what identifies the current versions of a model's files; empty for a missing file."""
+    return {file: _fingerprint(file) for file in _files(model)}
 
 
-def _look(file: Path) -> tuple[int, ...]:
+def _fingerprint(file: Path) -> tuple[int, ...]:
     try:
         found = file.stat()
     except OSError:
@@ -68,5 +70,5 @@ def _look(file: Path) -> tuple[int, ...]:
 
 
 def _files(model: Path) -> list[Path]:
-    """All that may be opened with a model, which comes last: it never is without the others."""
+    """All files that belong to a model. The model is last, so that it never lacks the others."""
     return [int8_beside(model), model.with_suffix(".safetensors"), model]

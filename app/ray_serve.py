@@ -1,9 +1,9 @@
 """The service on a Ray cluster: `serve run app.cluster:service`, or `serve deploy` with a file.
 
-Each replica is the whole app with a model of its own; Ray's proxies hand requests to them. What
-Ray cannot hand on, as a replica or its node has died, is answered by `Unanswered`, in the shape
-that all errors have: set RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.cluster:middleware where
-the nodes are started.
+Each replica is the whole app with its own model, and Ray's proxies forward requests to the
+replicas. If a replica or its node dies, `UnansweredMiddleware` answers in the usual error format.
+To install it, start the nodes with
+RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.cluster:middleware.
 """
 
 import asyncio
@@ -20,15 +20,18 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import NotReady
+from app.errors import NotReady, error_body
 from app.main import create_app
 from app.middleware.request_id import HEADER, RequestId, request_id
 from app.settings import PREFIX, Settings
 from app.state import Service
 
+_RAY_STATUSES = (408, 429, 500, 503)
+"""Ray's own errors have one of these, as plain text; the errors of the app are JSON."""
+
 
 def replica_app() -> FastAPI:
-    """Build a replica's app: as many threads as it has been given CPUs, unless it is told."""
+    """Build the app of a replica, with a thread for each of its CPUs unless the variable is set."""
     context: Any = ray.get_runtime_context()
     cpus = context.get_assigned_resources().get("CPU", 1)
     threads = str(max(1, math.ceil(cpus)))
@@ -40,78 +43,79 @@ class Skyspotter:
     """A replica."""
 
     app: FastAPI
-    served: Path | None = None
+    current_model: Path | None = None
 
     async def reconfigure(self, config: dict[str, str]) -> None:
-        """Serve the model that the configuration names; photos in hand end with the old one.
+        """Serve the model in the configuration. Photos in progress finish with the current one.
 
-        Ray calls this before a replica's first request, and replica by replica on each change.
+        Ray calls this before the first request to a replica, and again on each change, one
+        replica at a time.
 
         Raises:
-            ModelError: where there is no such model.
+            ModelError: if the model file is missing, damaged or not a Skyspotter model.
         """
-        parts: Service = self.app.state.service
-        model = Path(config.get("model") or parts.settings.model)
-        # The app's start has begun to load its own model: wait for that, it may be the one.
-        await asyncio.to_thread(parts.inference.load)
-        ready = parts.inference.health().status == "ok"
-        if not ready or model != (self.served or parts.settings.model):
-            await asyncio.to_thread(parts.inference.exchange, model)
-        self.served = model
+        service: Service = self.app.state.service
+        default = service.settings.model
+        model = Path(config.get("model") or default)
+        # The app loads its default model when it starts. Wait: it may be the one.
+        await asyncio.to_thread(service.inference.load)
+        is_ready = service.inference.health().status == "ok"
+        if not is_ready or model != (self.current_model or default):
+            await asyncio.to_thread(service.inference.switch_to, model)
+        self.current_model = model
 
     def check_health(self) -> None:
-        """Have Ray replace a replica that cannot predict.
+        """Make Ray replace a replica that has no model.
 
         Raises:
             NotReady
         """
-        self.app.state.service.inference.ready()
+        self.app.state.service.inference.predictor()
 
 
-class Unanswered:
-    """Middleware of Ray's proxies: what no replica has answered is `not_ready`, try again."""
+class UnansweredMiddleware:
+    """Middleware of Ray's proxies: answer `not_ready` if no replica has answered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and answer where nobody does."""
+        """Pass the request on, and replace Ray's own errors."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started = refused = False
+        is_started = is_rays_error = False
 
-        async def watch(message: Message) -> None:
-            nonlocal started, refused
+        async def filter_response(message: Message) -> None:
+            nonlocal is_started, is_rays_error
             if message["type"] == "http.response.start":
-                started = True
+                is_started = True
                 headers = MutableHeaders(scope=message)
-                kind = headers.get("content-type", "")
-                refused = message["status"] in _RAYS_OWN and kind != "application/json"
+                content_type = headers.get("content-type", "")
+                is_rays_error = (
+                    message["status"] in _RAY_STATUSES and content_type != "application/json"
+                )
                 if HEADER in headers:
-                    headers[HEADER] = headers[HEADER]  # once: Ray adds the same again
-            if not refused:
+                    headers[HEADER] = headers[HEADER]  # remove the duplicate that Ray adds
+            if not is_rays_error:
                 await send(message)
 
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, receive, filter_response)
         finally:
-            if refused or not started:
+            if is_rays_error or not is_started:
                 await RequestId(_not_ready)(scope, receive, send)
 
 
-_RAYS_OWN = (408, 429, 500, 503)  # as plain text; the app's own are JSON
-
-
 async def _not_ready(scope: Scope, receive: Receive, send: Send) -> None:
-    body = {"detail": "No replica answered. Try again in a moment.", "code": NotReady.code}
-    body["request_id"] = request_id(scope)
-    await JSONResponse(body, NotReady.status, NotReady.headers)(scope, receive, send)
+    error = NotReady("No replica answered. Try again in a moment.")
+    response = JSONResponse(error_body(error, request_id(scope)), error.status, error.headers)
+    await response(scope, receive, send)
 
 
 def middleware() -> list[Middleware]:
-    """List what Ray's proxies put around the service."""
-    return [Middleware(Unanswered)]
+    """Return the middleware for Ray's proxies."""
+    return [Middleware(UnansweredMiddleware)]
 
 
-deployment = serve.deployment(user_config={})(Skyspotter)  # all else: deploy/ray/serve.yaml
+deployment = serve.deployment(user_config={})(Skyspotter)  # other options: deploy/ray/serve.yaml
 service = deployment.bind()

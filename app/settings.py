@@ -1,4 +1,4 @@
-"""What can be set from outside: environment variables `SKYSPOTTER_…`, read once."""
+"""Settings: environment variables `SKYSPOTTER_…`, read once."""
 
 import os
 from collections.abc import Mapping
@@ -17,22 +17,22 @@ PREFIX = "SKYSPOTTER_"
 
 
 def _split(value: Any) -> Any:
-    """Lists come as one text, with commas."""
+    """Split a comma-separated list."""
     return [part for part in map(str.strip, value.split(",")) if part] if value else value
 
 
 def _prefix(value: Any) -> Any:
-    """`prod`, `/prod` and `/prod/` all mean `/prod`."""
+    """Normalise `prod`, `/prod` and `/prod/` to `/prod`."""
     return f"/{value.strip('/')}" if isinstance(value, str) and value.strip("/") else ""
 
 
 def _threads() -> int:
-    """Share the CPUs with the other workers; uvicorn reads the same variable."""
+    """Divide the CPUs among the workers; uvicorn reads the same variable."""
     return max(1, usable_cpus() // int(os.environ.get("WEB_CONCURRENCY") or 1))
 
 
 def _max_body_bytes() -> int:
-    """Lambda takes 6 MB, body in base64 and head together: less is refused in our own words."""
+    """Lambda accepts 6 MB, headers and base64 body together: stay below, to answer with our 413."""
     return 4_500_000 if on_lambda() else 20_000_000
 
 
@@ -40,41 +40,43 @@ Listed = Annotated[tuple[str, ...], BeforeValidator(lambda v: _split(v) if type(
 
 
 class Settings(BaseModel):
-    """All settings; each field is the variable `SKYSPOTTER_<FIELD>` in capitals."""
+    """All settings. Each field is the environment variable `SKYSPOTTER_<FIELD>` in capitals."""
 
     model_config = ConfigDict(frozen=True)
 
     model: Annotated[Path, Field(description="The ONNX file to serve.")] = SHIPPED_MODEL
     engine: Annotated[
         EngineChoice,
-        Field(description="What runs it: `auto`, `onnxruntime`, `openvino` or `torch`."),
+        Field(description="The inference engine: `auto`, `onnxruntime`, `openvino` or `torch`."),
     ] = "auto"
     precision: Annotated[
         PrecisionChoice,
-        Field(description="`float32`, `int8`, or `auto`: int8 where that is as good."),
+        Field(description="`float32`, `int8`, or `auto`: int8 if it is as accurate."),
     ] = "auto"
     threads: Annotated[
-        int, Field(ge=1, description="Photos predicted at a time by a worker, each on one core.")
+        int, Field(ge=1, description="Photos that a worker classifies at a time, each on one core.")
     ] = Field(default_factory=_threads)
-    max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body.")] = Field(
-        default_factory=_max_body_bytes
+    max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body in bytes.")] = (
+        Field(default_factory=_max_body_bytes)
     )
     max_pixels: Annotated[
-        # Above, Pillow's own guard against decompression bombs answers first.
-        int, Field(ge=1, le=89_000_000, description="Largest photo, width x height.")
+        # Above this, Pillow's own limit for decompression bombs applies first.
+        int, Field(ge=1, le=89_000_000, description="Largest photo in pixels, width x height.")
     ] = MAX_PIXELS
-    max_files: Annotated[int, Field(ge=1, description="Most photos in one batch.")] = 32
+    max_files: Annotated[int, Field(ge=1, description="Largest number of photos in a batch.")] = 32
     queue_limit: Annotated[
-        int, Field(ge=0, description="Requests that may wait in a worker; more are refused.")
+        int, Field(ge=0, description="Requests that may wait in a worker; more are rejected.")
     ] = 64
     timeout_seconds: Annotated[
-        float, Field(gt=0, description="Longest time for one request, once its head has come.")
+        float, Field(gt=0, description="Longest time for a request after its headers are received.")
     ] = 30.0
     api_keys: Annotated[
-        Listed, Field(repr=False, description="Keys, with commas; one of them is asked for.")
+        Listed,
+        Field(repr=False, description="Comma-separated API keys; clients must send one of them."),
     ] = ()
     cors_origins: Annotated[
-        Listed, Field(description="Origins whose pages may call, with commas; `*` for all.")
+        Listed,
+        Field(description="Comma-separated origins whose pages may send requests; `*` for all."),
     ] = ()
     root_path: Annotated[
         str,
@@ -83,15 +85,15 @@ class Settings(BaseModel):
     ] = ""
     log_format: Annotated[
         Literal["console", "json"],
-        Field(description="One line a request, for people or programs: `console` or `json`."),
+        Field(description="Log lines for people (`console`) or for programs (`json`)."),
     ] = "console"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the variables that are set; an empty one counts as unset.
+        """Read the variables that are set. An empty one counts as unset.
 
         Raises:
-            pydantic.ValidationError: which names the setting and what it may be.
+            pydantic.ValidationError: if a value is invalid; it names the setting.
         """
         names = {name: f"{PREFIX}{name.upper()}" for name in cls.model_fields}
         return cls.model_validate(

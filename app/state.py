@@ -1,89 +1,68 @@
-"""What all routes share: the settings, the model, the door and the numbers."""
+"""The state that all routes share: settings, model, limits and metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from time import perf_counter
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
-from app.admission import Admission, Hold
-from app.errors import Overloaded, TimedOut
+from app.admission import Admission, Slot
+from app.errors import TimedOut
 from app.inference import Inference
 from app.metrics import Metrics
-from app.middleware.access_log import note
-from app.middleware.request_id import request_id
-from app.schemas import EvidenceKind, Prediction
 from app.settings import Settings
 
 
-@dataclass
 class Service:
-    """One app's parts; `Service.of(request)` finds them."""
+    """The state of one app. Routes get it as a `PublicService` or a `ProtectedService`."""
 
-    settings: Settings
-    metrics: Metrics = field(default_factory=Metrics)
-
-    def __post_init__(self) -> None:
-        settings = self.settings
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
         self.inference = Inference(settings, self.metrics)
-        places = settings.threads + settings.queue_limit
-        self.admission = Admission(places, settings.max_body_bytes)
+        self.admission = Admission(settings.threads + settings.queue_limit, settings.max_body_bytes)
 
     @classmethod
     def of(cls, request: Request) -> "Service":
-        """Return the parts of the app that the request came to."""
+        """Return the state of the app that handles the request."""
         service: Service = request.app.state.service
         return service
 
     @asynccontextmanager
-    async def entered(self) -> AsyncIterator[Hold]:
-        """Take a place before anything of the body is read, and keep it until the deadline.
+    async def admit(self) -> AsyncIterator[Slot]:
+        """Hold a slot from before the body is read until the request ends or times out.
 
         Raises:
-            NotReady: while there is no model.
-            Overloaded: where no place is free.
-            TimedOut: where the deadline passes inside.
+            NotReady: if no model is loaded.
+            Overloaded: if no slot is free.
+            TimedOut: if the deadline passes first.
         """
-        self.inference.ready()
+        self.inference.predictor()
         seconds = self.settings.timeout_seconds
         try:
-            with self.admission.enter() as hold:
-                self._count()
+            with self.admission.acquire() as slot:
+                self._update_gauges()
                 async with asyncio.timeout(seconds):
-                    yield hold
-        except Overloaded:
-            self.metrics.refused.inc()
-            raise
+                    yield slot
         except TimeoutError as error:
             raise TimedOut(
-                f"The photo did not arrive, or was not answered, within {seconds:g} seconds. "
+                f"The photo was not received and answered within {seconds:g} seconds. "
                 "Try again, or send a smaller photo."
             ) from error
         finally:
-            self._count()
+            self._update_gauges()
 
-    async def answer(
-        self, request: Request, photo: bytes, top_k: int | None, kind: EvidenceKind = "none"
-    ) -> Prediction:
-        """Predict one photo, and keep account of it.
+    def _update_gauges(self) -> None:
+        in_flight = self.admission.in_flight
+        self.metrics.in_flight.set(in_flight)
+        self.metrics.queued.set(max(0, in_flight - self.settings.threads))
 
-        Raises:
-            NotReady, ImageError
-        """
-        answer, card, waited, evidence = await self.inference.predict(photo, kind)
-        self.metrics.prediction(answer, waited)
-        note(request.scope, wait_ms=round(waited * 1000, 2))
-        return Prediction.of(answer, card, request_id(request.scope), top_k, evidence)
 
-    def reading(self, request: Request, started: float) -> None:
-        """Keep account of the time in which a body came in."""
-        seconds = perf_counter() - started
-        self.metrics.read(seconds)
-        note(request.scope, read_ms=round(seconds * 1000, 2))
+async def public_service(request: Request) -> Service:
+    """Return the service without checking an API key."""
+    return Service.of(request)
 
-    def _count(self) -> None:
-        inside = self.admission.inside
-        self.metrics.in_flight.set(inside)
-        self.metrics.queued.set(max(0, inside - self.settings.threads))
+
+PublicService = Annotated[Service, Depends(public_service)]
+"""The service, for a route that requires no API key."""

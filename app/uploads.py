@@ -1,4 +1,4 @@
-"""Getting photos out of a request: a form's files, or the body itself; never more than may come."""
+"""Read photos from a request, either from a form or from the body itself, within limits."""
 
 import asyncio
 import re
@@ -11,15 +11,15 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from app.admission import Hold
+from app.admission import Slot
 from app.errors import BodyTooLarge, NoImage, TimedOut, TooManyFiles
 
 _NO_FILE = "The form has no file in its field `file`. Send the photo there."
 _NO_FILES = "The form has no files in its field `files`. Send the photos there."
 _CHARSET = re.compile(rb"(?i);\s*charset\s*=[^;]*")
-_FIELDS = 16  # of a form that are no files; none of them is read
+_MAX_FIELDS = 16  # form fields that are not files; all are ignored
 _PAUSE_SECONDS = 5.0
-_LEAST_RATE = 4000  # bytes a second; who sends more slowly, or pauses, keeps others out
+_MIN_BYTES_PER_SECOND = 4000  # a slower client would hold a slot for too long
 
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -28,8 +28,8 @@ def _form(**properties: Any) -> dict[str, Any]:
     return {"schema": {"type": "object", "required": [*properties], "properties": properties}}
 
 
-# Written out by hand: FastAPI cannot say "a form or the bare body", and its `contentMediaType`
-# makes Swagger UI draw a text box where a list of files is meant.
+# Written by hand: FastAPI cannot describe "a form or the bare body", and its `contentMediaType`
+# makes Swagger UI show a text box instead of a list of files.
 REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -52,20 +52,19 @@ BATCH_BODY: dict[str, Any] = {
 }
 
 
-async def read_photo(request: Request, max_body_bytes: int, hold: Hold) -> bytes:
-    """Read the photo, never more than `max_body_bytes` of it.
+async def read_photo(request: Request, max_body_bytes: int, slot: Slot) -> bytes:
+    """Read one photo, at most `max_body_bytes` of it.
 
-    A body that is no form is taken for the photo itself, whatever the client calls it: its
-    content decides.
+    A body that is not a form is the photo itself, whatever its content type: the content decides.
 
     Raises:
-        BodyTooLarge: by what the client announces, or as soon as more has arrived.
-        Overloaded: where all requests together hold too much.
-        TimedOut: where it comes too slowly.
-        TooManyFiles: where a form has several.
-        NoImage: where a form has no file.
+        BodyTooLarge: if the announced length, or what has arrived, exceeds the limit.
+        Overloaded: if all requests together would buffer too many bytes.
+        TimedOut: if the client sends too slowly.
+        TooManyFiles: if the form has several photos.
+        NoImage: if the form has no photo.
     """
-    limited = _limited(request, max_body_bytes, hold)
+    limited = _limited(request, max_body_bytes, slot)
     if not _is_form(request):
         return await limited.body()
     one = TooManyFiles("One photo is accepted at a time. Send several to /predict/batch.")
@@ -77,15 +76,15 @@ async def read_photo(request: Request, max_body_bytes: int, hold: Hold) -> bytes
 
 
 async def read_photos(
-    request: Request, max_body_bytes: int, max_files: int, hold: Hold
+    request: Request, max_body_bytes: int, max_files: int, slot: Slot
 ) -> list[tuple[str, bytes]]:
-    """Read the photos of a batch, as (name, bytes), in the order in which they were sent.
+    """Read the photos of a batch, as (name, bytes), in the order of the request.
 
     Raises:
         BodyTooLarge, Overloaded, TimedOut, TooManyFiles
-        NoImage: where there is no form, or no file in its field `files`.
+        NoImage: if the body is not a form, or the form has no file in its field `files`.
     """
-    limited = _limited(request, max_body_bytes, hold)
+    limited = _limited(request, max_body_bytes, slot)
     if not _is_form(request):
         raise NoImage(_NO_FILES)
     too_many = TooManyFiles(f"At most {max_files} photos are accepted at a time. Send fewer.")
@@ -104,53 +103,53 @@ def _is_form(request: Request) -> bool:
 async def _opened(
     request: Request, max_files: int, too_many: TooManyFiles
 ) -> AsyncIterator[FormData]:
-    """Parse the form; what goes to disk on the way is deleted at the end."""
+    """Parse the form, and delete its temporary files at the end."""
     try:
-        async with request.form(max_files=max_files, max_fields=_FIELDS) as form:
+        async with request.form(max_files=max_files, max_fields=_MAX_FIELDS) as form:
             yield form
     except HTTPException as error:
-        # Starlette tells its limits apart by their words alone.
+        # Only the message tells Starlette's limits apart.
         if "Too many files" in error.detail:
             raise too_many from error
         raise
 
 
-def _limited(request: Request, limit: int, hold: Hold) -> Request:
-    """Count what arrives: chunked bodies announce no length, and announcements can lie.
+def _limited(request: Request, limit: int, slot: Slot) -> Request:
+    """Limit the bytes that arrive: a chunked body has no length, and a length can be wrong.
 
     Raises:
-        BodyTooLarge: where the client announces more already.
+        BodyTooLarge: if the announced length exceeds the limit.
     """
     too_large = BodyTooLarge(f"The request is larger than {limit / 1e6:g} MB. Send a smaller one.")
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
         raise too_large
-    # The caller's word for how names are encoded is not taken: with some, names cannot be read.
+    # Ignore the client's charset: with some charsets, the form parser fails on file names.
     headers = [
         (name, _CHARSET.sub(b"", value) if name == b"content-type" else value)
         for name, value in request.scope["headers"]
     ]
     return Request(
-        {**request.scope, "headers": headers}, _counted(request.receive, limit, hold, too_large)
+        {**request.scope, "headers": headers}, _counted(request.receive, limit, slot, too_large)
     )
 
 
-def _counted(receive: Receive, limit: int, hold: Hold, too_large: BodyTooLarge) -> Receive:
-    started, held = asyncio.get_running_loop().time(), 0
+def _counted(receive: Receive, limit: int, slot: Slot, too_large: BodyTooLarge) -> Receive:
+    started = asyncio.get_running_loop().time()
 
     async def counted() -> Message:
-        nonlocal held
+        earned = slot.reserved_bytes / _MIN_BYTES_PER_SECOND
         try:
-            async with asyncio.timeout_at(started + _PAUSE_SECONDS + held / _LEAST_RATE):
+            async with asyncio.timeout_at(started + _PAUSE_SECONDS + earned):
                 message = await receive()
         except TimeoutError as error:
             raise TimedOut(
-                f"The photo comes more slowly than {_LEAST_RATE / 1000:g} kB a second. Send a "
-                "smaller one, or from a better connection."
+                f"The photo arrives at less than {_MIN_BYTES_PER_SECOND / 1000:g} kB a second. "
+                "Send a smaller one, or use a faster connection."
             ) from error
         if chunk := message.get("body"):
-            held = hold(len(chunk))
-            if held > limit:
+            slot.reserve(len(chunk))
+            if slot.reserved_bytes > limit:
                 raise too_large
         return message
 

@@ -1,11 +1,12 @@
-"""From a process' start to its first answer, on one core: as Lambda starts it, and as uvicorn does.
+"""Measure the time from process start to the first response on one core, on Lambda and uvicorn.
 
     PYTHONPATH=. python benchmarks/cold_start.py [--rounds 10] [--python PYTHON]
 
-Lambda is its Runtime API on loopback with AWS' runtime client; uvicorn is asked until its model
-is there. The photo is a drawn JPEG of 4 kB. The files that are read lie in the page cache: what
-Lambda takes to fetch an image is not in these times. Warm answers are those of the same process,
-as the caller sees them. As in the container image, bytecode should be there before:
+Lambda is emulated by its Runtime API on loopback and AWS' runtime client. Requests to uvicorn are
+repeated until the model is loaded. The photo is a generated 4 kB JPEG. All files are in the page
+cache, so the times do not include the download of Lambda's container image. Later responses come
+from the same process and are timed by the client. As in the container image, compile the bytecode
+first:
 
     python -m compileall -q app ml
 """
@@ -31,14 +32,14 @@ from tests.helpers import ROOT, encoded, picture
 
 PHOTO = encoded(picture(), "JPEG", quality=90)
 ONE_CORE = ("taskset", "--cpu-list", "0")
-WARM = 20  # answers a process, after its first
+WARM = 20  # later responses timed in each process
 
 Start = Callable[[str], AbstractContextManager[Callable[[], None]]]
 
 
 @contextmanager
 def on_lambda(python: str) -> Iterator[Callable[[], None]]:
-    """Start a function; yields what asks it for an answer."""
+    """Start the Lambda function; yields a function that sends one request."""
     event = function_url("POST", "/predict", PHOTO, "image/jpeg")
     with lambda_function(Path(os.devnull), wrapper=ONE_CORE, python=python) as function:
 
@@ -50,7 +51,7 @@ def on_lambda(python: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def on_uvicorn(python: str) -> Iterator[Callable[[], None]]:
-    """Start a server; yields what asks it until it has answered."""
+    """Start a server; yields a function that sends a request until it succeeds."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [*ONE_CORE, python, "-m", "app", "--port", str(port)]
@@ -73,29 +74,31 @@ def on_uvicorn(python: str) -> Iterator[Callable[[], None]]:
 
 
 def measure(start: Start, python: str, rounds: int) -> tuple[list[float], list[float]]:
-    """Return the milliseconds of first answers, and of later ones."""
+    """Return the milliseconds to the first response and of later responses."""
     cold, warm = [], []
     for _ in range(rounds):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         with start(python) as ask:
             ask()
-            cold.append((time.perf_counter() - begun) * 1000)
+            cold.append((time.perf_counter() - started) * 1000)
             for _ in range(WARM):
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 ask()
-                warm.append((time.perf_counter() - begun) * 1000)
+                warm.append((time.perf_counter() - started) * 1000)
         time.sleep(0.3)
     return cold, warm
 
 
 def main() -> None:
-    """Measure both, and print a table."""
-    parser = argparse.ArgumentParser(description="Time from a process' start to its first answer.")
+    """Measure both and print a table."""
+    parser = argparse.ArgumentParser(description="Time from process start to the first response.")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--python", default=sys.executable, help="the interpreter to measure")
     given = parser.parse_args()
-    table = Table("", "first answer, best", "median", "later answers, median", title="ms, one core")
-    for name, start in (("Lambda's runtime", on_lambda), ("python -m app", on_uvicorn)):
+    table = Table(
+        "", "first response, best", "median", "later responses, median", title="ms, one core"
+    )
+    for name, start in (("Lambda runtime", on_lambda), ("python -m app", on_uvicorn)):
         cold, warm = measure(start, given.python, given.rounds)
         figures = (min(cold), median(cold), median(warm))
         table.add_row(name, *(f"{value:.0f}" for value in figures[:2]), f"{figures[2]:.1f}")

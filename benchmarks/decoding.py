@@ -1,9 +1,9 @@
-"""Milliseconds from a JPEG's bytes to the network's input, step by step, beside Pillow's.
+"""Measure each step from JPEG bytes to the network's input, compared with Pillow.
 
     python benchmarks/decoding.py [--repeats 30]
 
-On one thread, on drawn photos with a sensor's grain, of 640 x 480 and 4000 x 3000 pixels. Each
-figure is the least processor time of all repeats: whatever else runs only ever adds to it.
+It runs on one thread, with generated photos of 640 x 480 and 4000 x 3000 pixels with sensor noise.
+Each figure is the smallest processor time of all repeats: other programs can only add to it.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from ml.images.formats import recognise
 from ml.images.jpeg import decode_jpeg
 from ml.images.limits import check_scans, check_structure
 from ml.images.preprocessing import Preprocessing, boxes, network_input
-from ml.images.resize import resize, resize_with_pillow
+from ml.images.resize import by_pillow, resize
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 
 def photo(width: int, height: int) -> bytes:
-    """A drawn photo with grain, as a JPEG of quality 90."""
+    """Generate a noisy photo as a JPEG of quality 90."""
     rng = np.random.default_rng(0)
     large = np.asarray(draw(CLASSES[0], rng)[0].resize((width, height)), np.float64)
     buffer = BytesIO()
@@ -40,15 +40,15 @@ def photo(width: int, height: int) -> bytes:
 
 
 def pillow(data: bytes, preprocessing: Preprocessing) -> Pixels:
-    """The usual way: everything by Pillow, at full size."""
+    """Decode and resize with Pillow alone, at full size."""
     with Image.open(BytesIO(data)) as opened:
         pixels = np.asarray(opened.convert("RGB"))
     (box,) = boxes(pixels.shape[1], pixels.shape[0], preprocessing)
-    return resize_with_pillow(pixels, box, preprocessing.size)
+    return by_pillow(pixels, box, preprocessing.size)
 
 
 def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
-    """What is timed, by name; the last four are of several steps."""
+    """Return the timed steps by name; the last four combine several steps."""
     preprocessing = predictor.card.preprocessing.model_copy(update={"grid": 1})
     side = preprocessing.needed_side
     reduced = decode(data, needed_side=side).pixels
@@ -57,14 +57,14 @@ def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
     scale = round(header.width / reduced.shape[1])
     return {
         "recognise": lambda: recognise(data),
-        "look at its structure": partial(check_structure, data, "JPEG"),
-        "count its scans": partial(check_scans, data, *header.size),
+        "check the structure": partial(check_structure, data, "JPEG"),
+        "check the scans": partial(check_scans, data, *header.size),
         "header and EXIF": lambda: Image.open(BytesIO(data)).getexif(),
         "pixels": lambda: decode_jpeg(data, header, scale),
         "pixels, not reduced": lambda: simplejpeg.decode_jpeg(data, "RGB"),
         "pixels, not reduced, Pillow": lambda: Image.open(BytesIO(data)).load(),
         "resize": lambda: resize(reduced, box, preprocessing.size),
-        "resize, Pillow": lambda: resize_with_pillow(reduced, box, preprocessing.size),
+        "resize, Pillow": lambda: by_pillow(reduced, box, preprocessing.size),
         "decode": lambda: decode(data, needed_side=side),
         "decode and resize": lambda: network_input(
             decode(data, needed_side=side).pixels, preprocessing
@@ -75,7 +75,7 @@ def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=30)
     repeats = parser.parse_args().repeats

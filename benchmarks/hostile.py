@@ -1,11 +1,11 @@
-"""Uploads damaged by chance, a hundred thousand of them: is any answered 500, late, or not at all?
+"""Send randomly damaged uploads and check every response.
 
     PYTHONPATH=. python benchmarks/hostile.py [--uploads 100000] [--seed 0]
 
-Small sound files of each format, as the tests draw them, with bytes changed, taken out, put in or
-cut off, go to the service as a bare body, as a form, and as a form that is damaged itself. Every
-answer must be a 200, or a 4xx with a code; the service must go on, with no more memory than it
-had after the first tenth. Exit status 1 where a goal is missed.
+It takes small valid files of each format, changes, removes, inserts or cuts off bytes, and sends
+them as a raw body, in a form, or in a form that is damaged too. Every response must be 200, or 4xx
+with a code, and must arrive in time. The service must keep running, with at most 20 % more memory
+than after the first tenth of the uploads. The exit status is 1 if a goal is missed.
 """
 
 import argparse
@@ -31,21 +31,21 @@ SLOW_SECONDS = 2.0
 
 @dataclass
 class Tally:
-    """What came back."""
+    """Counts of the responses, and what was measured."""
 
     answers: Counter[str] = field(default_factory=Counter)
     slowest: float = 0.0
     memory_mb: list[float] = field(default_factory=list)
 
     def add(self, answer: Answer) -> None:
-        """Count an answer by its status and code."""
+        """Count a response by its status and code."""
         told = answer.json() or {}
         self.answers[f"{answer.status} {told.get('code', '')}".strip()] += 1
         self.slowest = max(self.slowest, answer.seconds)
 
 
 def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Change up to four places, and sometimes cut the rest off."""
+    """Change up to four places and sometimes cut off the rest."""
     bytes_ = bytearray(data)
     for _ in range(chance.randint(1, 4)):
         at = chance.randint(0, len(bytes_))
@@ -54,7 +54,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 
 
 def upload(files: list[bytes], chance: random.Random) -> bytes:
-    """A request with a damaged file, or a damaged form around it."""
+    """Make a request with a damaged file, or with a damaged form around it."""
     photo = mutated(chance.choice(files), chance)
     kind = chance.random()
     if kind < 0.5:
@@ -65,7 +65,7 @@ def upload(files: list[bytes], chance: random.Random) -> bytes:
 
 
 async def send(server: Server, uploads: int, seed: int) -> Tally:
-    """Send all, some at a time, each as soon as the one before is answered."""
+    """Send all uploads from a few clients; each waits for its response before the next upload."""
     tally, files, left = Tally(), list(samples().values()), iter(range(uploads))
     chance = random.Random(seed)
 
@@ -92,7 +92,7 @@ async def send(server: Server, uploads: int, seed: int) -> Tally:
 
 
 def main() -> None:
-    """Send, print, judge."""
+    """Send the uploads, print the results and check the goals."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--uploads", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -104,18 +104,22 @@ def main() -> None:
     bad = sum(n for what, n in tally.answers.items() if not what.startswith(("200", "4")))
     early, most = max(tally.memory_mb[:3]), max(tally.memory_mb)
     goals = [
-        Goal("each a 200 or a 4xx", f"{bad} others of {tally.answers.total()}", bad == 0),
+        Goal("every response is 200 or 4xx", f"{bad} others of {tally.answers.total()}", bad == 0),
         Goal(
-            f"each within {SLOW_SECONDS:g} s",
+            f"every response within {SLOW_SECONDS:g} s",
             f"{tally.slowest:.2f} s",
             tally.slowest < SLOW_SECONDS,
         ),
-        Goal("memory is flat: begin, most", f"{early:.0f}, {most:.0f} MB", most <= 1.2 * early),
-        Goal("it still answers", "yes" if alive else "no", alive),
+        Goal(
+            "constant memory: at the start, maximum",
+            f"{early:.0f}, {most:.0f} MB",
+            most <= 1.2 * early,
+        ),
+        Goal("the service still responds", "yes" if alive else "no", alive),
     ]
     Console().print(machine())
     rows = [[what, str(number)] for what, number in tally.answers.most_common()]
-    Sheet("Answers", ["status, code", "uploads"], rows).print()
+    Sheet("Responses", ["status, code", "uploads"], rows).print()
     goal_sheet(goals).print()
     sys.exit(0 if all(goal.met for goal in goals) else 1)
 

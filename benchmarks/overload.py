@@ -1,13 +1,13 @@
-"""Ten times the load that the service can bear, for a minute: what gets through, and is it right?
+"""Send ten times the load that the service can handle and check every response.
 
     PYTHONPATH=. python benchmarks/overload.py [--seconds 60] [--times 10] [--apart]
 
-First the peak: clients that ask as soon as they are answered. Then `times` as many requests a
-second as that, sent by the clock whatever comes back (nobody heeds `Retry-After`, a free connection
-is taken or a new one made), and the peak once more. Every answer must be a 200 with the offline
-predictor's very words, or a 503. The photos are drawn JPEGs of 320 x 240. Service and clients share
-the machine's cores; with `--apart` the clients have the last one to themselves. Exit status 1
-where a goal is missed.
+It first measures the peak, with clients that send the next request as soon as they have a response.
+Then it sends `times` the peak at a fixed rate, whatever the responses are: it ignores `Retry-After`
+and uses an idle connection or opens a new one. Then it measures the peak again. Every response must
+be 503, or 200 with exactly the offline predictor's probabilities. The photos are generated JPEGs of
+320 x 240 pixels. Service and clients share the machine's cores; with `--apart` the clients have the
+last core to themselves. The exit status is 1 if a goal is missed.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from ml.data.synthetic import CLASSES
 from ml.predictor import Predictor
 
 CONNECTIONS = 1000
-"""At most: far more than the service has places, for a refusal frees its connection at once."""
-TICK = 0.002  # seconds between two looks at the clock
+"""Maximum: far above the service's limit, because a rejection frees its connection at once."""
+TICK = 0.002  # seconds between two checks of the clock
 
 Probabilities = dict[str, float]
 Asked = list[tuple[bytes, Probabilities]]
@@ -43,12 +43,12 @@ Asked = list[tuple[bytes, Probabilities]]
 
 @dataclass
 class Tally:
-    """What was sent in how many seconds, and what came back."""
+    """Requests and responses of one measurement."""
 
     seconds: float
     sent: int = 0
     answers: Counter[str] = field(default_factory=Counter)
-    refusals_ms: list[float] = field(default_factory=list)
+    rejections_ms: list[float] = field(default_factory=list)
     probes_ms: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
@@ -60,15 +60,15 @@ class Tally:
         else:
             right = answer.status == 503 and answer.json()["code"] == "overloaded"
             self.answers["503" if right else "wrong"] += 1
-            self.refusals_ms.append(answer.seconds * 1000)
+            self.rejections_ms.append(answer.seconds * 1000)
 
     def each_second(self, kind: str) -> float:
-        """Answers of a kind."""
+        """Responses of a kind per second."""
         return self.answers[kind] / self.seconds
 
 
 def requests() -> Asked:
-    """Requests with the probabilities that each must get."""
+    """Return requests, each with the probabilities it must get."""
     predictor = Predictor.open()
     photos = [jpeg(320, 240, label) for label in CLASSES]
     bodies = [as_body(photo) for photo in photos]
@@ -79,7 +79,7 @@ def requests() -> Asked:
 async def exchange(
     connection: Connection, asked: tuple[bytes, Probabilities], tally: Tally
 ) -> bool:
-    """Ask once and count; false where the connection can be used no more."""
+    """Send one request and count the response; false if the connection cannot be reused."""
     tally.sent += 1
     try:
         tally.add(await connection.ask(asked[0]), asked[1])
@@ -88,8 +88,8 @@ async def exchange(
     return connection.open
 
 
-async def at_once(port: int, asked: Asked, tally: Tally) -> None:
-    """The peak: a few clients, each asking as soon as it is answered."""
+async def at_peak(port: int, asked: Asked, tally: Tally) -> None:
+    """Measure the peak: each client sends the next request as soon as it has a response."""
     until = time.perf_counter() + tally.seconds
 
     async def client(first: int) -> None:
@@ -104,10 +104,10 @@ async def at_once(port: int, asked: Asked, tally: Tally) -> None:
     await asyncio.gather(*(client(i) for i in range(4 * usable_cpus())))
 
 
-async def by_the_clock(port: int, asked: Asked, tally: Tally, per_second: float) -> None:
-    """Send so many a second, whatever comes back."""
+async def at_rate(port: int, asked: Asked, tally: Tally, per_second: float) -> None:
+    """Send requests at a fixed rate, whatever the responses are."""
     idle: deque[Connection] = deque([await Connection.to(port) for _ in range(100)])
-    under_way: set[asyncio.Task[None]] = set()
+    pending: set[asyncio.Task[None]] = set()
 
     async def one(number: int) -> None:
         try:
@@ -121,22 +121,22 @@ async def by_the_clock(port: int, asked: Asked, tally: Tally, per_second: float)
 
     started, begun = time.perf_counter(), 0
     while (passed := time.perf_counter() - started) < tally.seconds:
-        while begun < passed * per_second and len(under_way) < CONNECTIONS:
+        while begun < passed * per_second and len(pending) < CONNECTIONS:
             task = asyncio.create_task(one(begun))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+            pending.add(task)
+            task.add_done_callback(pending.discard)
             begun += 1
         await asyncio.sleep(TICK)
-    await asyncio.gather(*under_way)
+    await asyncio.gather(*pending)
     for connection in idle:
         connection.transport.close()
 
 
 async def watch(server: Server, tally: Tally) -> None:
-    """Ask the probes twice a second, and look at the memory."""
+    """Request a probe and read the memory use twice a second."""
     for number in count():
         path = ("/health/live", "/metrics")[number % 2]
-        started = time.perf_counter()  # before it connects: a new connection has to wait as well
+        started = time.perf_counter()  # before connecting, which may have to wait
         try:
             right = (await asyncio.wait_for(ask(server.port, request(path)), 10)).status == 200
         except (ConnectionError, TimeoutError):
@@ -148,13 +148,13 @@ async def watch(server: Server, tally: Tally) -> None:
 
 
 async def measure(server: Server, asked: Asked, seconds: float, per_second: float = 0) -> Tally:
-    """The peak, or so many requests a second."""
+    """Measure the peak, or `per_second` requests a second if it is not 0."""
     tally = Tally(seconds)
     watching = asyncio.create_task(watch(server, tally))
     if per_second:
-        await by_the_clock(server.port, asked, tally, per_second)
+        await at_rate(server.port, asked, tally, per_second)
     else:
-        await at_once(server.port, asked, tally)
+        await at_peak(server.port, asked, tally)
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
@@ -162,34 +162,34 @@ async def measure(server: Server, asked: Asked, seconds: float, per_second: floa
 
 
 def goals(peaks: list[Tally], tally: Tally, times: float) -> list[Goal]:
-    """Judge what came back."""
+    """Check the results."""
     peak = sum(one.each_second("200") for one in peaks) / len(peaks)
     offered = tally.sent / tally.seconds / peak
     through = tally.each_second("200") / peak
-    p50, p99 = (quantiles(tally.refusals_ms or [0, 0], n=100)[i] for i in (49, 98))
+    p50, p99 = (quantiles(tally.rejections_ms or [0, 0], n=100)[i] for i in (49, 98))
     memory = tally.memory_mb
     quarter, slowest = memory[len(memory) // 4], max(tally.probes_ms)
     bad = {kind: sum(one.answers[kind] for one in (*peaks, tally))
            for kind in ("wrong", "lost", "probes failed")}  # fmt: skip
     flat = f"{quarter:.0f}, {memory[-1]:.0f}, {max(memory):.0f} MB"
     told = ", ".join(f"{number} {kind}" for kind, number in bad.items())
-    # A twentieth below `times`: the second peak may be higher than the one that it was set by.
+    # 5 % tolerance: the second peak may be higher than the first, which set the rate.
     return [
         Goal(f"offered: {times:g} times the peak", f"{offered:.1f}", offered >= 0.95 * times),
         Goal("goodput: 90 % of the peak", f"{through:.0%} of {peak:.0f}/s", through >= 0.9),
         Goal("a 503 in milliseconds, p50 and p99", f"{p50:.1f}, {p99:.1f} ms", p99 < 100),
         Goal("probes answer within a second", f"{slowest:.0f} ms at most", slowest < 1000),
-        Goal("memory is flat: quarter, end, most", flat, max(memory) <= 1.1 * quarter),
-        Goal("none wrong, none lost", told, not any(bad.values())),
+        Goal("constant memory: quarter, end, maximum", flat, max(memory) <= 1.1 * quarter),
+        Goal("no wrong or lost responses", told, not any(bad.values())),
     ]
 
 
 def main() -> None:
-    """Measure, print, judge."""
+    """Measure, print the results and check the goals."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--times", type=float, default=10)
-    parser.add_argument("--apart", action="store_true", help="the last core is the clients' alone")
+    parser.add_argument("--apart", action="store_true", help="reserve one core for the clients")
     given = parser.parse_args()
     asked, cpus = requests(), sorted(os.sched_getaffinity(0))
     ours = [sys.executable, "-m", "app", "--port", "{port}"]
@@ -199,7 +199,7 @@ def main() -> None:
             os.sched_setaffinity(0, cpus[-1:])
         run: Callable[..., Tally] = lambda *rest: uvloop.run(measure(server, asked, *rest))  # noqa: E731
         short = min(15.0, given.seconds)
-        run(min(2.0, short))  # what comes first is slower
+        run(min(2.0, short))  # warm up
         before = run(short)
         tally = run(given.seconds, given.times * before.each_second("200"))
         peaks = [before, run(short)]
@@ -211,7 +211,7 @@ def main() -> None:
     ]  # fmt: skip
     judged = goals(peaks, tally, given.times)
     Console().print(machine())
-    Sheet("Each second", ["", "sent", "200", "503"], rows).print()
+    Sheet("Per second", ["", "sent", "200", "503"], rows).print()
     goal_sheet(judged).print()
     sys.exit(0 if all(goal.met for goal in judged) else 1)
 

@@ -1,13 +1,13 @@
-"""The service beside its peers: the same network, photo and load tool, taking turns.
+"""Compare the service with other servers on the same network, photo and load tool, in turns.
 
     PYTHONPATH=. python benchmarks/serving.py [--rounds 3] [--seconds 4] [--only NAME ...] [--write]
 
-`make bench` makes the peers' environment, .venv-peers, and runs this; `wrk` must be installed
-(`apt-get install wrk`). It shares the cores with the server that it asks. The photo is a drawn
-JPEG of 640 x 480 of quality 90. Each server is started anew in each round, and its answers are
-compared with the offline predictor's before it is measured. CPU time is that of all its processes:
-on a busy machine its ratios hold where those of requests a second are noise. `--write` writes
-benchmarks/serving.md; run it on a machine that does nothing else.
+`make bench` creates the other servers' environment, .venv-peers, and runs this. `wrk` must be
+installed (`apt-get install wrk`); it shares the cores with the server. The photo is a generated
+640 x 480 JPEG of quality 90. Each server is restarted in each round, and its responses are compared
+with the offline predictor's before it is measured. CPU time covers all processes of a server: on a
+busy machine its ratios stay valid while those of requests a second are noise. `--write` writes
+benchmarks/serving.md; run it on an idle machine.
 """
 
 import argparse
@@ -28,12 +28,12 @@ OURS, EAGER, BARE = "skyspotter", "fastapi, eager torch", "bare loop"
 
 
 def rates(one: Contestant) -> list[float]:
-    """Requests a second at 8 connections, of each round."""
+    """Requests a second at 8 connections in each round."""
     return [round.per_second for round in one.loads[CONNECTIONS[0]]]
 
 
 def throughput(measured: list[Contestant], bare: list[tuple[float, float]]) -> Sheet:
-    """Requests a second and CPU time a request, with ours' ratio to each in the same round."""
+    """Requests a second, CPU time a request, and our ratios to each server in the same round."""
     found = {one.name: (rates(one), one.cpu_ms) for one in measured}
     found[BARE] = [rate for rate, _ in bare], [cpu for _, cpu in bare]
     ours = found.get(OURS)
@@ -50,7 +50,7 @@ def throughput(measured: list[Contestant], bare: list[tuple[float, float]]) -> S
 
 
 def latency(measured: list[Contestant]) -> Sheet:
-    """Median and 99th percentile of each round."""
+    """Median and 99th percentile over the rounds."""
     counts = sorted(CONNECTIONS)
     header = ["server"] + [f"{count}: {which}" for count in counts for which in ("p50", "p99")]
     rows = []
@@ -62,7 +62,7 @@ def latency(measured: list[Contestant]) -> Sheet:
 
 
 def footprint(measured: list[Contestant]) -> Sheet:
-    """One core, and memory."""
+    """First response and a large photo on one core, and memory."""
     header = ["server", "first answer, s", "12 megapixels, ms", "largest process, MB (PSS, RSS)",
               "all processes, MB (PSS)"]  # fmt: skip
     rows = []
@@ -75,7 +75,7 @@ def footprint(measured: list[Contestant]) -> Sheet:
 
 
 def judged(measured: list[Contestant], bare: list[tuple[float, float]]) -> Sheet:
-    """What was wanted of ours, in ratios within a round."""
+    """Goals for our service, as ratios within a round."""
     of = {one.name: one for one in measured}
     ours = of[OURS]
     peers = [rates(one) for one in measured if not one.name.startswith(OURS)]
@@ -94,7 +94,7 @@ def judged(measured: list[Contestant], bare: list[tuple[float, float]]) -> Sheet
 
 
 def page(sheets: list[Sheet], command: str) -> str:
-    """The results as a page; what people wrote at its end stays."""
+    """Write the results as a page; keep the hand-written end of the present page."""
     names = ("fastapi", "uvicorn", "onnxruntime", "numpy")
     ours = ", ".join(f"{name} {version(name)}" for name in names)
     pinned = (Path(__file__).parent / "peers" / "requirements.txt").read_text().splitlines()
@@ -112,7 +112,7 @@ def page(sheets: list[Sheet], command: str) -> str:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     names = [one.name for one in contestants()]
-    parser = argparse.ArgumentParser(description="The service beside its peers.")
+    parser = argparse.ArgumentParser(description="Compare the service with other servers.")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4, help="of each load in a round")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME",
@@ -122,7 +122,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and optionally write the results."""
     given = arguments()
     if shutil.which("wrk") is None or not PEERS.is_dir():
         sys.exit("Install wrk (apt-get install wrk), and run `make bench` for the peers.")
@@ -130,7 +130,7 @@ def main() -> None:
     bare = []
     for number in track(range(given.rounds), "rounds"):
         bare.append(bare_loop(given.seconds))
-        # Every second round the other way about: what drifts, drifts for all.
+        # Reverse every second round, so that drift affects all servers equally.
         for one in measured[:: -1 if number % 2 else 1]:
             one.under_load(given.seconds)
             one.on_one_core()

@@ -1,4 +1,4 @@
-"""What builds the images and runs the service in one: Docker, or buildah where Docker is not."""
+"""Container engines for `image_test.py`: Docker, or buildah if there is no Docker."""
 
 import json
 import os
@@ -16,8 +16,8 @@ TAG = "skyspotter-image-test"
 
 
 def run(*command: str) -> str:
-    """Run a command and return what it prints; what goes wrong ends the program."""
-    # BuildKit for mounts, where it is not the default yet.
+    """Run a command and return its output; exit if it fails."""
+    # Secrets need BuildKit, which older versions of Docker do not use by default.
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
     if done.returncode:
@@ -26,9 +26,9 @@ def run(*command: str) -> str:
 
 
 def pip_settings() -> dict[str, str]:
-    """The settings of pip on this machine: index, certificates, folders of wheels.
+    """Return this machine's pip settings: index, certificates, folders of wheels.
 
-    Its constraints are left out: they are a file of this machine, and the project has its own.
+    Constraints are left out: they name a local file, and the project has its own.
     """
     lines = run(sys.executable, "-m", "pip", "config", "list").splitlines()
     pairs = (line.split("=", 1) for line in lines)
@@ -38,7 +38,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def pip_secret() -> str:
-    """The option that lends pip's settings to a build."""
+    """Return the build option that passes pip's settings as a secret."""
     secret = WORK / "pip.conf"
     secret.touch(mode=0o600)
     settings = "".join(f"{name} = {value}\n" for name, value in pip_settings().items())
@@ -47,7 +47,7 @@ def pip_secret() -> str:
 
 
 class Docker:
-    """A Docker engine, on Linux. The variable BASE names another base image."""
+    """Docker on Linux. The environment variable BASE names another base image."""
 
     def __init__(self) -> None:
         named = re.search("^ARG BASE=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
@@ -59,11 +59,11 @@ class Docker:
         run("docker", "build", *options, f"--build-arg=BASE={self.base}", pip_secret(), ".")
 
     def sizes(self, target: str) -> tuple[int, int]:
-        """Bytes, uncompressed, of the built image and of its base."""
+        """Return the uncompressed bytes of the built image and of its base."""
         columns = "{{.Size}} {{.CreatedBy}}"
         options = ["--no-trunc", "--human=false", f"--format={columns}"]
         layers = run("docker", "history", *options, f"{TAG}:{target}").splitlines()
-        # The newest comes first. The oldest of ours sets the labels; what is older is the base.
+        # The newest layer is first. Our oldest layer sets the labels; older layers are the base.
         ours = max(i for i, layer in enumerate(layers) if "org.opencontainers.image.title" in layer)
         sizes = [int(layer.split()[0]) for layer in layers]
         return sum(sizes), sum(sizes[ours + 1 :])
@@ -71,7 +71,7 @@ class Docker:
     def start(
         self, target: str, variables: dict[str, str], *arguments: str
     ) -> subprocess.Popen[bytes]:
-        """Start an image without privileges and with nothing to write to but /tmp."""
+        """Start an image without privileges, on a read-only root with a writable /tmp."""
         options = ["--rm", f"--name={TAG}", "--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"]
         options += ["--security-opt=no-new-privileges", "--network=host"]
         options += [f"--env={name}={value}" for name, value in variables.items()]
@@ -83,20 +83,20 @@ class Docker:
         run("docker", "exec", TAG, *image["Config"]["Healthcheck"]["Test"][1:])
 
     def files(self, target: str) -> list[str]:
-        """All paths in an image."""
+        """Return all paths in an image."""
         options = ["--rm", "--user=0", "--entrypoint=find", f"{TAG}:{target}"]
         return run("docker", "run", *options, "/", "-xdev").splitlines()
 
     def close(self) -> None:
-        """Stop what still runs, as after an interruption; leave the images, for the next time."""
+        """Remove a container that still runs. The images stay, for the next time."""
         subprocess.run(["docker", "rm", "--force", TAG], capture_output=True)
 
 
 class Buildah:
-    """buildah, which needs no daemon and no namespaces: it builds and runs in a chroot."""
+    """buildah, without a daemon or namespaces: it builds and runs in a chroot."""
 
     base = "localhost/skyspotter-base"
-    # Each step becomes the next, so that the service is the process that gets the signals.
+    # Each command replaces the one before, so that the service itself receives the signals.
     ENTER = """set -eu; root=$1 user=$2 group=$3 folder=$4; shift 4
         mount --bind "$root" "$root"; mount -o remount,bind,ro "$root"
         mount -t tmpfs tmpfs "$root/tmp"; mount --bind /proc "$root/proc"
@@ -106,7 +106,7 @@ class Buildah:
             env --ignore-environment --chdir "$folder" "$@" """
 
     def __init__(self) -> None:
-        """Make a base image, once, of Debian's own Python: registries of images are not needed."""
+        """Make a base image from Debian's Python, once, so that no image registry is needed."""
         if not self._buildah("images", "--quiet", f"--filter=reference={self.base}"):
             print("Making a base image with debootstrap.", flush=True)
             with tempfile.TemporaryDirectory(dir=WORK) as folder:
@@ -118,7 +118,7 @@ class Buildah:
     def build(self, target: str) -> None:
         """Build a target of the Dockerfile."""
         words = [word for value in pip_settings().values() for word in value.split()]
-        # The pages of an index link to files beside it.
+        # Index pages link to files in the same folder.
         indexes = {str(Path(w.removeprefix("file://")).parent) for w in words if "file://" in w}
         folders = indexes | {word for word in words if word.startswith("/") and Path(word).is_dir()}
         options = [f"--target={target}", f"--tag={TAG}:{target}", f"--build-arg=BASE={self.base}"]
@@ -127,13 +127,13 @@ class Buildah:
         self._buildah("build", *options, ".")
 
     def sizes(self, target: str) -> tuple[int, int]:
-        """Bytes, uncompressed, of the built image and of its base."""
+        """Return the uncompressed bytes of the built image and of its base."""
         return disk_usage(self._mount(f"{TAG}:{target}")), disk_usage(self._mount(self.base))
 
     def start(
         self, target: str, variables: dict[str, str], *arguments: str
     ) -> subprocess.Popen[bytes]:
-        """Start an image without privileges and with nothing to write to but /tmp."""
+        """Start an image without privileges, on a read-only root with a writable /tmp."""
         config = self._config(target)
         command = [*(config.get("Entrypoint") or ()), *(arguments or config["Cmd"])]
         return subprocess.Popen(self._inside(target, variables, command))
@@ -144,12 +144,12 @@ class Buildah:
         run(*self._inside("serve", {"PORT": str(port)}, test))
 
     def files(self, target: str) -> list[str]:
-        """All paths in an image."""
+        """Return all paths in an image."""
         root = self._mount(f"{TAG}:{target}")
         return [path.removeprefix(root) for path in run("find", root, "-xdev").splitlines()]
 
     def close(self) -> None:
-        """Take down all but the images that have names."""
+        """Remove containers and all images without a name."""
         self._buildah("rm", "--all")
         self._buildah("rmi", "--prune", "--force")
 
@@ -159,7 +159,7 @@ class Buildah:
         return config
 
     def _inside(self, target: str, variables: dict[str, str], command: list[str]) -> list[str]:
-        """The command that runs a command in an image, as its user and with its variables."""
+        """Return the command that runs `command` in an image, with its user and variables."""
         config = self._config(target)
         place = [self._mount(f"{TAG}:{target}"), *config["User"].split(":"), config["WorkingDir"]]
         environment = [*config["Env"], *(f"{name}={value}" for name, value in variables.items())]
@@ -175,9 +175,9 @@ class Buildah:
 
 
 def debian(root: Path) -> None:
-    """Fill a folder with a Debian that has Python, as slim as the official slim images."""
+    """Install a minimal Debian with Python in a folder, like the official slim images."""
     options = ["--variant=minbase", "--include=python3-venv,ca-certificates,netbase,tzdata"]
-    # What it mounts in there must be gone before anybody empties the folder.
+    # In a mount namespace: its mounts must be gone before the folder is deleted.
     run("unshare", "--mount", "debootstrap", *options, "bookworm", str(root))
     share, var = root / "usr" / "share", root / "var"
     surplus = [share / name for name in ("doc", "man", "locale", "info", "lintian")]
@@ -185,11 +185,11 @@ def debian(root: Path) -> None:
     for folder in (*surplus, *root.glob("usr/lib/python3*/**/__pycache__")):
         shutil.rmtree(folder, ignore_errors=True)
     (root / "usr" / "local" / "bin" / "python").symlink_to("/usr/bin/python3")
-    # pip trusts in there whom this machine trusts.
+    # pip in the image must trust the same certificates as this machine.
     certificates = "etc/ssl/certs/ca-certificates.crt"
     shutil.copy(Path("/", certificates), root / certificates)
 
 
 def disk_usage(folder: str) -> int:
-    """Bytes of all files."""
+    """Return the bytes of all files."""
     return int(run("du", "--summarize", "--block-size=1", "--apparent-size", folder).split()[0])

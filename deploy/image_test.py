@@ -1,6 +1,6 @@
-"""Build the images, start them as production would and send them a photo: `make image-test`.
+"""Build the images, run them as in production, and send them a photo: `make image-test`.
 
-Docker does it where its engine runs; else, as root on Debian, buildah and debootstrap do.
+It uses Docker, or buildah and debootstrap (as root on Debian) if no Docker engine runs.
 """
 
 import json
@@ -24,18 +24,18 @@ from deploy.engines import WORK, Buildah, Docker
 from ml.data.synthetic import draw
 from tests.app.runtime_api import RuntimeApi
 
-LIMIT, LIMIT_BEYOND_BASE = 300e6, 190e6  # bytes, uncompressed
-LEFT_OVER = re.compile(
+MAX_BYTES, MAX_BYTES_WITHOUT_BASE = 300e6, 190e6  # bytes, uncompressed
+BUILD_FILES = re.compile(
     r"/(pip[\d.]*|ensurepip|bin/(make|(.*-)?(gcc|g\+\+|cc|c\+\+|ld|strip)(-\d+)?))$"
     r"|/(\.cache|apt/lists|apt/archives)/.*\w$|\.(h|a|whl|deb|tar\.gz|pyi)$"
 )
-"""What only builds need."""
-DEBIANS = ("/usr/lib/python3", "/usr/share/python-wheels")
-"""Where the base that stands in for the official one has Debian's Python, which is not ours."""
+"""Files that only a build needs."""
+DEBIAN_PATHS = ("/usr/lib/python3", "/usr/share/python-wheels")
+"""Debian's own Python in the base image that buildah makes. It does not count as left over."""
 
 
 def engine() -> Docker | Buildah:
-    """The engine that works here; without one the program ends and says what is missing."""
+    """Return the engine that works here; exit and say what is missing if none does."""
     if shutil.which("docker"):
         info = ["docker", "info", "--format={{.ServerVersion}}"]
         if subprocess.run(info, capture_output=True).returncode == 0:
@@ -43,17 +43,17 @@ def engine() -> Docker | Buildah:
     missing = [name for name in ("buildah", "debootstrap") if not shutil.which(name)]
     if missing or os.geteuid() != 0:
         sys.exit(
-            "Cannot build an image here: no Docker engine answers, and to do without one takes "
-            "root, buildah and debootstrap (on Debian: apt-get install buildah debootstrap)."
+            "Cannot build an image here: no Docker engine runs, and the alternative needs root, "
+            "buildah and debootstrap (on Debian: apt-get install buildah debootstrap)."
         )
     return Buildah()
 
 
 def check_service(engine: Docker | Buildah) -> None:
-    """Start the service, ask it about a photo, stop it.
+    """Start the service, send a photo, and stop it in the middle of the request.
 
     Raises:
-        AssertionError: where an answer, or the end, is not as it should be.
+        AssertionError: if the service does not answer, or does not stop.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -62,32 +62,32 @@ def check_service(engine: Docker | Buildah) -> None:
     service = engine.start("serve", {"PORT": str(port)})
     try:
         health = wait_for_health(service, f"http://127.0.0.1:{port}/health")
-        print(f"ready {time.perf_counter() - started:.2f} s after the start: {health}")
+        print(f"ready after {time.perf_counter() - started:.2f} s: {health}")
         engine.check_health(port)
-        print("its own health check agrees")
+        print("the health check passes")
         photo = drawing()
         client = HTTPConnection("127.0.0.1", port, timeout=30)
         client.putrequest("POST", "/predict")
         client.putheader("Content-Length", str(len(photo)))
         client.endheaders(photo[:1000])
         time.sleep(0.5)
-        service.terminate()  # the request under way must still be answered
+        service.terminate()  # the running request must still be answered
         time.sleep(0.5)
         client.send(photo[1000:])
         answer = json.load(client.getresponse())
         print(f"answered after SIGTERM: {answer}")
         assert answer["label"] in answer["probabilities"]
         service.wait(timeout=30)
-        print("and ended")
+        print("stopped")
     finally:
         service.kill()
 
 
 def check_lambda(engine: Docker | Buildah) -> None:
-    """Run the other image's entry point as Lambda does, and send it a photo as an event.
+    """Run the Lambda image as AWS Lambda does, and send a photo as an event.
 
     Raises:
-        AssertionError: where the answer is not as it should be.
+        AssertionError: if the answer is not 200.
     """
     event = {
         "version": "2.0",
@@ -117,60 +117,62 @@ def check_lambda(engine: Docker | Buildah) -> None:
 
 
 def check_training(engine: Docker | Buildah) -> None:
-    """Train for a moment, on pictures that the image draws itself.
+    """Train one epoch on a few synthetic images.
 
     Raises:
-        AssertionError: where it fails.
+        AssertionError: if training fails.
     """
-    moment = ["train", "--epochs", "1", "--limit-data", "8", "--output", "/tmp/run"]
-    training = engine.start("train", {}, *moment)
+    arguments = ["train", "--epochs", "1", "--limit-data", "8", "--output", "/tmp/run"]
+    training = engine.start("train", {}, *arguments)
     try:
-        assert training.wait(timeout=600) == 0, "its log above says why"
+        assert training.wait(timeout=600) == 0, "training failed; see its log above"
     finally:
         training.kill()
 
 
 def drawing() -> bytes:
-    """Draw a photo, as JPEG."""
+    """Draw a synthetic photo as JPEG."""
     file = BytesIO()
     draw("Flying Birds", np.random.default_rng(1))[0].save(file, "JPEG")
     return file.getvalue()
 
 
 def wait_for_health(service: subprocess.Popen[bytes], url: str) -> str:
-    """Ask until the answer is 200; return it."""
+    """Poll until the status is 200; return the answer."""
     for _ in range(600):
         try:
             with urlopen(url, timeout=5) as response:
                 return str(response.read().decode())
-        except (URLError, ConnectionError):  # not there yet, or 503
-            assert service.poll() is None, "the service ended; its log above says why"
+        except (URLError, ConnectionError):  # not listening yet, or 503
+            assert service.poll() is None, "the service stopped; see its log above"
             time.sleep(0.05)
     raise AssertionError("the service was not ready after 30 seconds")
 
 
-def weigh(engine: Docker | Buildah, target: str) -> None:
-    """Say how large an image is, and see that in those that serve nothing is left over.
+def check_size(engine: Docker | Buildah, target: str) -> None:
+    """Print an image's size. Check the size and the contents of those that serve.
 
     Raises:
-        AssertionError
+        AssertionError: if the image is too large or contains files that only a build needs.
     """
     size, base = engine.sizes(target)
     print(
-        f"{target}: {size / 1e6:.0f} MB, of which the base has {base / 1e6:.0f} MB "
-        f"and ours are {(size - base) / 1e6:.0f} MB; the base is {engine.base}"
+        f"{target}: {size / 1e6:.0f} MB: base {base / 1e6:.0f} MB "
+        f"and our layers {(size - base) / 1e6:.0f} MB; base image {engine.base}"
     )
     if target == "train":
         return
-    assert size <= LIMIT, f"at most {LIMIT / 1e6:.0f} MB"
-    assert size - base <= LIMIT_BEYOND_BASE, f"at most {LIMIT_BEYOND_BASE / 1e6:.0f} MB beyond base"
-    left = [path for path in engine.files(target) if LEFT_OVER.search(path)]
-    left = [path for path in left if not path.startswith(DEBIANS)]
+    assert size <= MAX_BYTES, f"at most {MAX_BYTES / 1e6:.0f} MB"
+    assert size - base <= MAX_BYTES_WITHOUT_BASE, (
+        f"at most {MAX_BYTES_WITHOUT_BASE / 1e6:.0f} MB without the base"
+    )
+    left = [path for path in engine.files(target) if BUILD_FILES.search(path)]
+    left = [path for path in left if not path.startswith(DEBIAN_PATHS)]
     assert not left, f"left in the image: {left[:20]}"
 
 
 def main() -> None:
-    """Build, weigh and try."""
+    """Build, measure and run all images."""
     WORK.mkdir(parents=True, exist_ok=True)
     builder = engine()
     try:
@@ -180,7 +182,7 @@ def main() -> None:
             builder.build(target)
             seconds = time.perf_counter() - started
             print(f"{target} built with {type(builder).__name__} in {seconds:.0f} s", flush=True)
-            weigh(builder, target)
+            check_size(builder, target)
             check(builder)
     finally:
         builder.close()

@@ -1,6 +1,9 @@
-"""Photos made on the fly; nothing here needs the internet or a file that is not in the repo."""
+"""Fixtures for all tests. Photos are generated: no test needs the internet or other files."""
 
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,48 @@ from ml.images.preprocessing import Preprocessing
 from ml.models.card import Card
 from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.helpers import NO_RAY, ROOT, encoded, picture
+
+
+@pytest.fixture(autouse=True)
+def no_child_processes() -> Iterator[None]:
+    """Fail a test that leaves a child process running."""
+    before = _children()
+    yield
+    for _ in range(500):  # a child that was told to stop may need a moment
+        left = {pid: command for pid, command in _children().items() if pid not in before}
+        if not left:
+            return
+        time.sleep(0.02)
+    pytest.fail(f"child processes left running: {left}")
+
+
+def _children() -> dict[str, str]:
+    """Commands of this process's running children by process ID; empty without /proc."""
+    found = {}
+    for path in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended
+            for pid in path.read_text().split():
+                with suppress(OSError):  # the process has ended
+                    command = Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+                    # multiprocessing keeps its resource tracker until the end.
+                    if command and "resource_tracker" not in command:
+                        found[pid] = command.replace("\0", " ")
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_files_in_repository() -> Iterator[None]:
+    """Fail if the tests leave new files in the repository that git does not ignore."""
+    before = _untracked()
+    yield
+    assert _untracked() <= before
+
+
+def _untracked() -> set[str]:
+    """Files in the repository that git neither tracks nor ignores."""
+    command = ["git", "ls-files", "--others", "--exclude-standard"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return set(found.stdout.splitlines())
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +74,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """An image folder of a test's own, with ten pictures of two classes."""
+    """An image folder with ten pictures of two classes, which the test may change."""
     synthesize(tmp_path / "drawn", images_per_class=5)
     (tmp_path / "photos").mkdir()
     for label in CLASSES[:2]:
@@ -39,13 +84,13 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shipped() -> Predictor:
-    """The shipped model, opened as the service opens it."""
+    """The shipped model, loaded as the service loads it."""
     return Predictor.open(SHIPPED_MODEL)
 
 
 @pytest.fixture
 def card() -> Card:
-    """A card as training writes it, with names that are hard on encodings."""
+    """A model card as training writes it, with class names that test encodings."""
     return Card(
         version="0.0.0+test",
         classes=(*CLASSES[:3], 'Gleit"flug 🪂'),
@@ -57,14 +102,14 @@ def card() -> Card:
 
 @pytest.fixture
 def ray_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any, Any]]:
-    """A Ray cluster on loopback, its head and its other node; each of one CPU."""
+    """A Ray cluster on loopback, its head and its second node, with one CPU each."""
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason=NO_RAY)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "app.cluster:middleware")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     common = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
-    # Ray takes 127.0.0.1 for a name of the machine's outward address; of others it knows nothing.
+    # Ray replaces 127.0.0.1 with the machine's external address, but keeps 127.0.0.2.
     cluster = cluster_utils.Cluster(True, head_node_args=common | {"node_ip_address": "127.0.0.2"})
     other = cluster.add_node(**common, node_ip_address="127.0.0.3")
     yield cluster, cluster.head_node, other

@@ -1,4 +1,4 @@
-"""What tests of all parts share; photos are made on the fly."""
+"""Helpers for all tests. Photos are generated."""
 
 import struct
 import zlib
@@ -29,7 +29,7 @@ def picture(label: str = "Flying Birds", seed: int = 1) -> Image.Image:
 
 
 def png(width: int, height: int) -> bytes:
-    """A small PNG that claims any size: the header is sound, the rest almost nothing."""
+    """A small PNG whose valid header claims any size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

@@ -1,4 +1,4 @@
-"""The files for running it elsewhere fit their schemas, each other and the service."""
+"""Dockerfile, Compose, Kubernetes and monitoring files fit their schemas and the service."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.main import create_app
 from app.metrics import STAGES, Metrics
-from app.schemas import Model
-from app.server.cli import DRAIN_SECONDS
+from app.record import Classified, RequestRecord
+from app.server.cli import GRACEFUL_SHUTDOWN_SECONDS
 from app.settings import PREFIX, Settings
 from deploy.engines import TAG, Docker
-from deploy.image_test import LEFT_OVER
+from deploy.image_test import BUILD_FILES
 from ml import __version__
 from ml.predictor import Predictor
 from tests.helpers import ROOT
@@ -41,13 +41,13 @@ def pod() -> Any:
     return manifest("deployment.yaml")["spec"]["template"]["spec"]
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint_finds_no_problems() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
     found = subprocess.run([hadolint, "Dockerfile"], cwd=ROOT, capture_output=True, text=True)
     assert (found.stdout, found.returncode) == ("", 0)
 
 
-def test_images_have_the_targets_and_serve_is_the_default() -> None:
+def test_dockerfile_has_three_targets_and_serve_is_the_default() -> None:
     stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
     assert {"serve", "lambda", "train"} < set(stages)
     assert stages[-1] == "serve"
@@ -61,12 +61,15 @@ def test_versions_agree() -> None:
     assert {*labels, *tags, compose} == {__version__}
 
 
-def test_all_wait_until_requests_in_hand_are_answered() -> None:
-    assert int(COMPOSE["services"]["skyspotter"]["stop_grace_period"].rstrip("s")) > DRAIN_SECONDS
+def test_stop_timeouts_exceed_the_graceful_shutdown() -> None:
+    assert (
+        int(COMPOSE["services"]["skyspotter"]["stop_grace_period"].rstrip("s"))
+        > GRACEFUL_SHUTDOWN_SECONDS
+    )
     (container,) = pod()["containers"]
     command, pause = container["lifecycle"]["preStop"]["exec"]["command"]
     assert command == "sleep"
-    assert pod()["terminationGracePeriodSeconds"] > DRAIN_SECONDS + int(pause)
+    assert pod()["terminationGracePeriodSeconds"] > GRACEFUL_SHUTDOWN_SECONDS + int(pause)
 
 
 def test_compose_fits_the_schema() -> None:
@@ -74,7 +77,7 @@ def test_compose_fits_the_schema() -> None:
     jsonschema.validate(COMPOSE, json.loads(vendored.read_text(encoding="utf-8")))
 
 
-def test_compose_mounts_what_exists_and_sets_what_there_is() -> None:
+def test_compose_mounts_existing_files_and_sets_known_settings() -> None:
     for name, service in COMPOSE["services"].items():
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
@@ -91,8 +94,8 @@ def test_manifest_fits_the_schema(path: Path) -> None:
     kubernetes_validate.validate(manifest(path.name), version, strict=True)
 
 
-def test_kustomization_has_all_manifests_and_names_their_image() -> None:
-    """There is no schema of it here, so its keys are counted out."""
+def test_kustomization_lists_all_manifests_and_their_image() -> None:
+    """There is no schema of it here, so the keys are listed."""
     given = manifest("kustomization.yaml")
     assert given.keys() == {"apiVersion", "kind", "resources", "images"}
     of = (given["apiVersion"], given["kind"])
@@ -109,12 +112,12 @@ def test_threads_follow_cpus() -> None:
     (threads,) = (each for each in container["env"] if each["name"] == f"{PREFIX}THREADS")
     assert threads["valueFrom"] == {"resourceFieldRef": {"resource": "limits.cpu"}}
     cpus = container["resources"]["limits"]["cpu"]
-    assert float(cpus).is_integer()  # of a fraction Kubernetes would make a whole one
+    assert float(cpus).is_integer()  # Kubernetes rounds a fraction up for the environment variable
     service = COMPOSE["services"]["skyspotter"]
     assert service["environment"][f"{PREFIX}THREADS"] == service["cpus"]
 
 
-def test_autoscaler_goes_by_a_metric_that_the_service_has() -> None:
+def test_autoscaler_uses_a_metric_of_the_service() -> None:
     autoscaler = manifest("autoscaler.yaml")["spec"]
     (name,) = (m["pods"]["metric"]["name"] for m in autoscaler["metrics"] if m["type"] == "Pods")
     families = text_string_to_metric_families(Metrics().text().decode())
@@ -125,8 +128,8 @@ def test_autoscaler_goes_by_a_metric_that_the_service_has() -> None:
     assert autoscaler["scaleTargetRef"]["name"] == manifest("deployment.yaml")["metadata"]["name"]
 
 
-def test_the_health_check_is_the_images() -> None:
-    """Compose takes it from there, and it asks a route that there is."""
+def test_the_health_check_is_defined_in_the_image() -> None:
+    """Compose inherits it, and it requests a route that exists."""
     assert "healthcheck" not in COMPOSE["services"]["skyspotter"]
     check = DOCKERFILE[DOCKERFILE.index("HEALTHCHECK") :]
     (path,) = re.findall(r"http://127\.0\.0\.1:{.*?}(/\w+)", check)
@@ -144,7 +147,7 @@ def test_kustomize_builds_the_base() -> None:
     assert f"image: skyspotter:{__version__}\n" in built
 
 
-def test_pod_asks_for_routes_settings_and_a_user_that_there_are() -> None:
+def test_pod_uses_existing_routes_settings_and_user() -> None:
     (container,) = pod()["containers"]
     routes = create_app().openapi()["paths"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -155,13 +158,12 @@ def test_pod_asks_for_routes_settings_and_a_user_that_there_are() -> None:
     assert f"\nUSER {user['runAsUser']}:{user['runAsGroup']}\n" in DOCKERFILE
 
 
-def test_dashboard_shows_metrics_and_labels_that_the_service_has(
-    shipped: Predictor, photo: bytes
-) -> None:
+def test_dashboard_uses_metrics_and_labels_of_the_service(shipped: Predictor, photo: bytes) -> None:
     metrics = Metrics()
-    metrics.request("/predict", 200, "", 0.1)
-    metrics.prediction(shipped.predict(photo), 0.1)
-    metrics.model(Model(name="a", version="b"), "c", "d")
+    record = RequestRecord(read_seconds=0.1)
+    record.classified.append(Classified(shipped.predict(photo), shipped.card, 0.1, None))
+    metrics.observe_request("/predict", 200, "", 0.1, record)
+    metrics.set_model("a", "b", "c", "d")
     samples: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.text().decode()):
         for sample in family.samples:
@@ -182,12 +184,12 @@ def test_dashboard_shows_metrics_and_labels_that_the_service_has(
 
 
 def mounted(service: str) -> dict[str, str]:
-    """Where a container has which file of the repository."""
+    """The mounted files of a container: path in the container to path in the repository."""
     pairs = (volume.split(":")[:2] for volume in COMPOSE["services"][service]["volumes"])
     return {there: here for here, there in pairs}
 
 
-def test_prometheus_asks_the_service() -> None:
+def test_prometheus_scrapes_the_service() -> None:
     given = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
     assert given.keys() == {"global", "scrape_configs"}
     (job,) = given["scrape_configs"]
@@ -196,11 +198,11 @@ def test_prometheus_asks_the_service() -> None:
         "job_name": "skyspotter",
         "static_configs": [{"targets": [f"skyspotter:{port}"]}],
     }
-    assert "/metrics" in create_app().openapi()["paths"]  # what Prometheus asks for unless told
+    assert "/metrics" in create_app().openapi()["paths"]  # the default path of Prometheus
     assert "/etc/prometheus/prometheus.yml" in mounted("prometheus")
 
 
-def test_grafana_finds_the_data_source_and_the_dashboard() -> None:
+def test_grafana_loads_the_data_source_and_the_dashboard() -> None:
     files = mounted("grafana")
     provisioned = "/etc/grafana/provisioning"
     given = yaml.safe_load((ROOT / files[f"{provisioned}/datasources/skyspotter.yml"]).read_text())
@@ -219,10 +221,10 @@ def test_grafana_finds_the_data_source_and_the_dashboard() -> None:
     assert ROOT / files[str(home)] == MONITORING / "dashboard.json"
 
 
-def test_docker_is_left_without_a_container(
+def test_closing_docker_removes_the_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killing `docker run` leaves its container at work."""
+    """Killing `docker run` does not stop its container."""
     docker, log = tmp_path / "docker", tmp_path / "log"
     docker.write_text(f'#!/bin/sh\necho "$@" >> {log}\n')
     docker.chmod(0o755)
@@ -242,9 +244,9 @@ def test_docker_is_left_without_a_container(
         ("/usr/bin/c++", True),
         ("/usr/bin/make", True),
         ("/usr/bin/python3", False),
-        ("/usr/share/gcc", False),  # of the C++ library, for debuggers
+        ("/usr/share/gcc", False),  # a debugger's files for the C++ library
         ("/opt/skyspotter/bin/uvicorn", False),
     ],
 )
-def test_what_a_build_leaves_is_recognised(path: str, left: bool) -> None:
-    assert bool(LEFT_OVER.search(path)) == left
+def test_files_that_only_a_build_needs_are_recognised(path: str, left: bool) -> None:
+    assert bool(BUILD_FILES.search(path)) == left

@@ -1,4 +1,4 @@
-"""Every request has an id: the caller's own `X-Request-ID`, or a new one."""
+"""Middleware: give every request an id, either the client's own `X-Request-ID` or a new one."""
 
 import re
 import uuid
@@ -7,7 +7,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Request-ID"
-# What is echoed and logged must not be able to forge a header or a line.
+# The id is echoed and logged: it must not be able to forge a header or a log line.
 _ACCEPTABLE = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
 
 
@@ -16,13 +16,13 @@ def request_id(scope: Scope) -> str:
     return str(scope.setdefault("state", {}).get("request_id", ""))
 
 
-def settled(given: str) -> str:
-    """Return the caller's own id where it can be taken, else a new one."""
+def valid_or_new_id(given: str) -> str:
+    """Return the client's id if it is acceptable, else a new one."""
     return given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
 
 
 class RequestId:
-    """Middleware that settles the id and writes it into the response."""
+    """Chooses the id, and adds it to the response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -31,8 +31,7 @@ class RequestId:
         """Pass the request on with its id."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        given = Headers(scope=scope).get(HEADER, "")
-        own_id = settled(given)
+        own_id = valid_or_new_id(Headers(scope=scope).get(HEADER, ""))
         scope.setdefault("state", {})["request_id"] = own_id
 
         async def send_with_id(message: Message) -> None:

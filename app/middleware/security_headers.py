@@ -1,4 +1,4 @@
-"""Middleware: security headers on every response."""
+"""Middleware: add security headers to every response."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,17 +9,17 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-"""Of every response, unless a route has set its own."""
+"""A route may set its own values for these."""
 
 
 class SecurityHeaders:
-    """Middleware that adds `HEADERS`."""
+    """Adds `HEADERS`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; its response goes out with the headers."""
+        """Pass the request on, and add the headers to its response."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
 

@@ -1,105 +1,109 @@
-"""The routes that answer for photos."""
+"""The routes that classify photos."""
 
 import asyncio
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 
-from app.api_keys import require_key
-from app.disconnect import unless_gone
-from app.errors import code_of
-from app.examples import PREDICTIONS
-from app.middleware.access_log import note
-from app.schemas import Batch, BatchError, BatchResult, Error, EvidenceKind, Prediction
+from app import errors
+from app.api_keys import ProtectedService
+from app.disconnect import cancel_on_disconnect
+from app.examples import PREDICTION_EXAMPLES
+from app.middleware.request_id import request_id
+from app.record import RequestRecord
+from app.responses import error_responses, to_prediction
+from app.schemas import Batch, BatchError, BatchResult, EvidenceKind, Prediction
 from app.state import Service
 from app.uploads import BATCH_BODY, REQUEST_BODY, read_photo, read_photos
 from ml.errors import ImageError
 
-router = APIRouter(tags=["Photos"], dependencies=[Depends(require_key)])
+router = APIRouter(tags=["Photos"])
 
-TopK = Annotated[int | None, Query(ge=1, description="Only the k largest, largest first.")]
+TopK = Annotated[
+    int | None, Query(ge=1, description="Return only the k largest probabilities, largest first.")
+]
 Evidence = Annotated[
     EvidenceKind,
-    Query(description="What speaks for and against each class, and where: numbers or a picture."),
+    Query(
+        description="Return which regions of the photo speak for and against each class: "
+        "as numbers (`grid`) or as a picture (`png`)."
+    ),
 ]
-_ERRORS = {
-    400: "`no_image`",
-    401: "`unauthorized`",
-    413: "`body_too_large`, `too_many_pixels`",
-    415: "`unsupported_format`",
-    422: "`unreadable_image`, `invalid_parameter`",
-    500: "`internal_error`",
-    503: "`overloaded`, `not_ready`; try again after `Retry-After` seconds",
-    504: "`timed_out`",
-}
-_OF_BATCHES = {413: "`body_too_large`, `too_many_files`", 422: "`invalid_parameter`"}
-
-
-def responses(errors: dict[int, str]) -> dict[int | str, dict[str, Any]]:
-    """Describe errors for the OpenAPI document, each code with its example."""
-    return {
-        status: {
-            "model": Error,
-            "description": codes,
-            "content": {"application/json": {"examples": Error.examples(codes)}},
-        }
-        for status, codes in errors.items()
-    }
+_ERRORS = (
+    errors.NoImage,
+    errors.Unauthorized,
+    errors.BodyTooLarge,
+    errors.TooManyFiles,
+    errors.InvalidParameter,
+    errors.InternalError,
+    errors.NotReady,
+    errors.Overloaded,
+    errors.TimedOut,
+)
+_IMAGE_ERRORS = errors.PhotoTooLarge, errors.NotAnImage, errors.DamagedImage
 
 
 @router.post(
     "/predict",
-    responses=responses(_ERRORS) | {200: PREDICTIONS},
+    responses=error_responses(*_ERRORS, *_IMAGE_ERRORS) | {200: PREDICTION_EXAMPLES},
     openapi_extra=REQUEST_BODY,
-    summary="What flies on this photo?",
+    summary="Classify a photo",
 )
-async def predict(request: Request, top_k: TopK = None, evidence: Evidence = "none") -> Prediction:
-    """Send the photo as the form field `file`, or as the request's body."""
-    service = Service.of(request)
-    async with service.entered() as ticket:
+async def predict(
+    request: Request, service: ProtectedService, top_k: TopK = None, evidence: Evidence = "none"
+) -> Prediction:
+    """Send the photo as the form field `file`, or as the request body."""
+    record = RequestRecord.of(request.scope)
+    async with service.admit() as slot:
         started = perf_counter()
-        photo = await read_photo(request, service.settings.max_body_bytes, ticket)
-        service.reading(request, started)
-        answer = await unless_gone(request.receive, service.answer(request, photo, top_k, evidence))
-    image, stages = answer.image, answer.timing_ms.model_dump()
-    note(request.scope, bytes=len(photo), format=image.format, size=f"{image.width}x{image.height}")
-    note(request.scope, **{f"{stage}_ms": ms for stage, ms in stages.items()})
-    note(request.scope, label=answer.label, accepted=answer.accepted)
-    return answer
+        photo = await read_photo(request, service.settings.max_body_bytes, slot)
+        record.bytes, record.read_seconds = len(photo), perf_counter() - started
+        work = service.inference.predict(photo, evidence)
+        classified = await cancel_on_disconnect(request.receive, work)
+    record.classified.append(classified)
+    return to_prediction(classified, request_id(request.scope), top_k)
 
 
 @router.post(
     "/predict/batch",
-    responses=responses({k: v for k, v in _ERRORS.items() if k != 415} | _OF_BATCHES),
+    responses=error_responses(*_ERRORS),
     openapi_extra=BATCH_BODY,
-    summary="What flies on each of these photos?",
+    summary="Classify several photos",
 )
-async def predict_batch(request: Request, top_k: TopK = None) -> Batch:
-    """Send the photos as form fields `files`; one that cannot be used fails alone."""
-    service = Service.of(request)
-    async with service.entered() as ticket:
+async def predict_batch(request: Request, service: ProtectedService, top_k: TopK = None) -> Batch:
+    """Send the photos as form fields `files`. A photo that cannot be used fails alone."""
+    record = RequestRecord.of(request.scope)
+    async with service.admit() as slot:
         started = perf_counter()
         limits = service.settings.max_body_bytes, service.settings.max_files
-        photos = await read_photos(request, *limits, ticket)
-        service.reading(request, started)
-        results = await unless_gone(request.receive, _all(request, photos, top_k))
-    note(request.scope, photos=len(results), failed=sum(one.error is not None for one in results))
+        photos = await read_photos(request, *limits, slot)
+        record.read_seconds = perf_counter() - started
+        work = _predict_all(service, request, photos, top_k)
+        results = await cancel_on_disconnect(request.receive, work)
+    record.photos, record.failed = len(results), sum(one.error is not None for one in results)
     return Batch(results=results)
 
 
-async def _all(
-    request: Request, photos: list[tuple[str, bytes]], top_k: int | None
+async def _predict_all(
+    service: Service, request: Request, photos: list[tuple[str, bytes]], top_k: int | None
 ) -> list[BatchResult]:
-    async with asyncio.TaskGroup() as group:  # where one cannot go on, none does
-        answers = [group.create_task(_one(request, *photo, top_k)) for photo in photos]
-    return [answer.result() for answer in answers]
+    async with asyncio.TaskGroup() as group:  # any error but an ImageError cancels all
+        tasks = [
+            group.create_task(_predict_one(service, request, name, photo, top_k))
+            for name, photo in photos
+        ]
+    return [task.result() for task in tasks]
 
 
-async def _one(request: Request, name: str, photo: bytes, top_k: int | None) -> BatchResult:
+async def _predict_one(
+    service: Service, request: Request, name: str, photo: bytes, top_k: int | None
+) -> BatchResult:
     try:
-        prediction = await Service.of(request).answer(request, photo, top_k)
-        return BatchResult(filename=name, prediction=prediction)
+        classified = await service.inference.predict(photo)
     except ImageError as error:
-        wrong = BatchError(detail=str(error), code=code_of(error))
-        return BatchResult(filename=name, error=wrong)
+        reason = errors.from_image_error(error)
+        return BatchResult(filename=name, error=BatchError(detail=str(reason), code=reason.code))
+    RequestRecord.of(request.scope).classified.append(classified)
+    prediction = to_prediction(classified, request_id(request.scope), top_k)
+    return BatchResult(filename=name, prediction=prediction)

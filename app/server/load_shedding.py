@@ -1,7 +1,7 @@
-"""Refusing at the door: who finds no place is answered before the app hears of it.
+"""Load shedding: answer 503 before the ASGI app is called, if the queue is full.
 
-Ten times the load that can be borne is nine refusals to an answer. The whole way to a route and
-back takes some ten times as long as this, and would leave nothing for the answers.
+At ten times the load that the service can bear, nine of ten requests are rejected. Rejecting them
+in a route would take about ten times as long, and leave no time for the others.
 """
 
 import asyncio
@@ -10,70 +10,68 @@ import logging
 from collections import Counter
 from http import HTTPStatus
 
-from app.admission import Admission, overloaded
-from app.errors import Overloaded, RequestError
+from app.admission import Admission
+from app.errors import Overloaded, RequestError, error_body
 from app.metrics import Metrics
-from app.middleware.request_id import HEADER, settled
+from app.middleware.request_id import HEADER, valid_or_new_id
 from app.middleware.security_headers import HEADERS
 
-DOOR = "door"
-"""By this name the app's state, which a server sees, holds its `Door`."""
 _ROUTES = ("/predict", "/predict/batch")
-_ANY_ID = "0" * 32
-_TELL_SECONDS = 1.0
+_PLACEHOLDER_ID = "0" * 32
+_REPORT_SECONDS = 1.0
 
 log = logging.getLogger("skyspotter")
 
 
-class Door:
-    """Shut while no place is free; a server that can look at a request's head may refuse it."""
+class LoadShedder:
+    """Rejects photo requests while the queue is full. The server asks it after the headers."""
 
     def __init__(self, admission: Admission, metrics: Metrics, root_path: str = "") -> None:
         self._admission, self._metrics = admission, metrics
-        self._ways = {
+        self._routes = {
             f"{root}{route}".encode(): route for route in _ROUTES for root in ("", root_path)
         }
-        self._refused: Counter[str] = Counter()  # by route, since numbers and log were told
-        self._answer = answer_bytes(overloaded(), _ANY_ID)
+        self._rejected: Counter[str] = Counter()  # by route, since the last report
+        self._response = error_bytes(Overloaded(), _PLACEHOLDER_ID)
 
     @property
-    def shut(self) -> bool:
-        """Whether a photo that came now would be refused."""
+    def is_shedding(self) -> bool:
+        """Whether a photo request that arrived now would be rejected."""
         return self._admission.is_full
 
     def route(self, path: bytes) -> str:
-        """Return the route for photos that a path leads to, or nothing."""
-        return self._ways.get(path, "")
+        """Return the photo route of a path, or an empty string."""
+        return self._routes.get(path, "")
 
-    def refuse(self, route: str, given_id: str) -> bytes:
-        """Return a refusal as HTTP/1.1, and count it; `given_id` is the caller's own, or empty.
+    def reject(self, route: str, request_id: str) -> bytes:
+        """Return a 503 as HTTP/1.1, and count it; `request_id` is the client's own, or empty.
 
-        To count and log each by itself would take longer than the refusal: it is done once a
-        second, and the log says how many there were.
+        Counting and logging each one would take longer than the rejection itself, so that is done
+        once a second for all of them.
         """
-        if not self._refused:
-            asyncio.get_running_loop().call_later(_TELL_SECONDS, self._tell)
-        self._refused[route] += 1
-        own_id = settled(given_id)
-        if len(own_id) != len(_ANY_ID):
-            return answer_bytes(overloaded(), own_id)
-        return self._answer.replace(_ANY_ID.encode(), own_id.encode())
+        if not self._rejected:
+            asyncio.get_running_loop().call_later(_REPORT_SECONDS, self._report)
+        self._rejected[route] += 1
+        own_id = valid_or_new_id(request_id)
+        if len(own_id) != len(_PLACEHOLDER_ID):  # the Content-Length would differ
+            return error_bytes(Overloaded(), own_id)
+        return self._response.replace(_PLACEHOLDER_ID.encode(), own_id.encode())
 
-    def _tell(self) -> None:
-        refused, self._refused = self._refused, Counter()
-        for route, count in refused.items():
-            self._metrics.refusals(route, count)
-        facts = {"code": Overloaded.code, "requests": refused.total()}
-        log.warning("refused at the door", extra={"facts": facts})
+    def _report(self) -> None:
+        rejected, self._rejected = self._rejected, Counter()
+        for route, count in rejected.items():
+            self._metrics.count_rejected(route, count)
+        fields = {"code": Overloaded.code, "requests": rejected.total()}
+        log.warning("requests rejected by load shedding", extra={"fields": fields})
 
 
-def answer_bytes(error: RequestError, own_id: str) -> bytes:
-    """Build the shape that all errors have, as HTTP/1.1."""
-    body = json.dumps({"detail": str(error), "code": error.code, "request_id": own_id})
+def error_bytes(error: RequestError, request_id: str) -> bytes:
+    """Return an error as an HTTP/1.1 response."""
+    body = json.dumps(error_body(error, request_id))
     headers = {
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
-        HEADER: own_id,
+        HEADER: request_id,
         **HEADERS,
         **error.headers,
     }

@@ -1,8 +1,8 @@
-"""HTTP/1.1 with limits on what uvicorn leaves open: how many connections, how long, how large.
+"""uvicorn's HTTP/1.1 protocol with limits on connections, header size and time.
 
-uvicorn waits for ever for a head or a body that comes a byte at a time, or for a reader that does
-not read, and collects headers without end. Here a connection is closed whose request has not come
-in whole in time, or whose answer does not go out, and there is a bounded number of them.
+uvicorn waits forever for a client that sends one byte at a time or does not read its response, and
+it buffers headers without a limit. This protocol closes a connection if the request is not complete
+in time or the response is not read in time, and it limits the number of connections.
 """
 
 import resource
@@ -16,53 +16,57 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import BadRequest
-from app.middleware.request_id import HEADER, settled
-from app.server.load_shedding import DOOR, Door, answer_bytes
-from app.server.supervisor import IDLE_SECONDS
+from app.middleware.request_id import HEADER, valid_or_new_id
+from app.server.load_shedding import LoadShedder, error_bytes
+from app.server.supervisor import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 
-MAX_HEAD_BYTES = 65_536
+MAX_HEADER_BYTES = 65_536
 MAX_PIPELINED = 100
-"""Requests that wait behind another on their connection; no usual client sends a second."""
+"""Pipelined requests that may wait on one connection. Common clients do not pipeline at all."""
 MAX_CONNECTIONS = 4096
-"""Or half of the files that the process may open, where that is less."""
-HEAD_SECONDS = 10.0
-"""For the first head to come, or for one that has begun."""
+"""It is less if the process may open few files: half of their number."""
+HEADER_SECONDS = 10.0
+"""Timeout for the headers of the first request, and of a later one after its first byte."""
 GRACE_SECONDS = 5.0
-"""Beyond the service's own deadline, which answers 504 where a whole head has come."""
+"""Added to the app's own timeout, so that the app can answer 504 before the connection closes."""
 LINGER_SECONDS = 2.0
-"""For the rest of a body that nobody wants any more."""
-GOODBYE_SECONDS = 0.5
-"""For a request that may be on its way when the service stops."""
+"""Timeout for the rest of a request body after the response to it."""
+SHUTDOWN_SECONDS = 0.5
+"""During shutdown, how long an idle connection stays open for a request that is on its way."""
 
 _ID = HEADER.lower().encode()
-_ANSWERED: Any = SimpleNamespace(response_complete=True, message_event=Event())
-"""In the place of a request that is answered already: of its body nothing is kept."""
+_RESPONSE_SENT: Any = SimpleNamespace(response_complete=True, message_event=Event())
+"""Stands for a request that was rejected early: uvicorn discards the body of such a cycle."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with deadlines and limits."""
+    """uvicorn's protocol with deadlines and limits.
 
-    seconds = Settings.from_environment().timeout_seconds + GRACE_SECONDS
-    most = min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    The app passes its settings and its load shedder in the lifespan state.
+    """
+
+    max_connections = min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
     _idle: ClassVar[dict["BoundedProtocol", None]] = {}
-    """Those that no request is worked on for, longest first: they may go where all is full."""
+    """Connections without a running request, longest idle first. They may be evicted."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Start the clock: who connects must send something. Where all is full, one must go."""
+        """Start the timer for the headers, and evict an idle connection if there are too many."""
         super().connection_made(transport)
-        self._head_bytes = 0
-        self._offered = b""  # the head of a request that offers another protocol
+        settings = self.app_state.get("settings") or Settings()  # without lifespan: no state
+        self._timeout = settings.timeout_seconds + GRACE_SECONDS
+        self._header_bytes = 0
+        self._upgrade_request = b""  # the headers of a request that offers another protocol
         self._receiving = self._closing = False
-        self._reading = _Clock(self.loop, transport.abort)
-        self._writing = _Clock(self.loop, transport.abort)
-        self._await_head(min(HEAD_SECONDS, self.seconds))
-        if len(self.connections) > self.most:
+        self._read_timer = _DeadlineTimer(self.loop, transport.abort)
+        self._write_timer = _DeadlineTimer(self.loop, transport.abort)
+        self._await_request(min(HEADER_SECONDS, self._timeout))
+        if len(self.connections) > self.max_connections:
             next(iter(self._idle)).transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Count what a head takes, and trailers; the body between them is the app's to limit."""
-        self._head_bytes += len(data)
+        """Parse the data and limit headers and trailers. The app limits the body between them."""
+        self._header_bytes += len(data)
         self._unset_keepalive_if_required()
         while data:
             try:
@@ -71,200 +75,209 @@ class BoundedProtocol(HttpToolsProtocol):
             except httptools.HttpParserError:
                 return self.send_400_response("Invalid HTTP request received.")
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._without_offer(data[upgrade.args[0] :])
-        if self._head_bytes > MAX_HEAD_BYTES:
+                data = self._without_upgrade(data[upgrade.args[0] :])
+        if self._header_bytes > MAX_HEADER_BYTES:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the shape that all errors have."""
+        """Reject malformed HTTP with the same JSON as all other errors."""
         error = BadRequest(f"{msg.rstrip('.')}. Send it with an ordinary client.")
-        self.transport.write(answer_bytes(error, settled("")))
-        self._hang_up()
+        self.transport.write(error_bytes(error, valid_or_new_id("")))
+        self._close_gracefully()
 
     def on_message_begin(self) -> None:
-        """A request begins: its head, and the clock."""
+        """A request begins: start the timer for its headers."""
         super().on_message_begin()
-        self._head_bytes = 0
-        self._start_reading(HEAD_SECONDS)
+        self._header_bytes = 0
+        self._start_read_timer(HEADER_SECONDS)
 
     def on_headers_complete(self) -> None:
-        """The head has come: now the body has its time, and the app begins."""
+        """The headers are complete: reject the request early, or let the app answer it."""
         if self.parser.should_upgrade() and any(name == b"upgrade" for name, _ in self.headers):
-            fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
-            line = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
-            self._offered = b"%b %b HTTP/%b\r\n%b\r\n" % (*line, b"".join(fields))
-            return
+            return self._remember_without_upgrade()
         if len(self.pipeline) > MAX_PIPELINED:
             return self.transport.abort()
         self._idle.pop(self, None)
         self._receiving = True
-        if route := self._refused_route():
-            return self._refuse(route)
-        self._start_reading(self.seconds)
+        if route := self._overloaded_route():
+            return self._reject(route)
+        self._start_read_timer(self._timeout)
         super().on_headers_complete()
-        self.cycle.transport = cast(Transport, _Lingering(self.transport, self._close))
+        self.cycle.transport = cast(Transport, _LingeringTransport(self.transport, self._close))
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body has come; what comes after its last part is counted again."""
-        self._head_bytes = 0
+        """Part of the body was received. What follows the last part may be trailers: count anew."""
+        self._header_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The whole request has come."""
-        if self._offered:
+        """The request was received completely."""
+        if self._upgrade_request:
             return
         super().on_message_complete()
         self._receiving = False
-        self._reading.stop()
+        self._read_timer.stop()
         if self._closing:
-            self._hang_up()
+            self._close_gracefully()
         elif self.cycle.response_complete:
-            self._await_head()
+            self._await_request()
 
     def on_response_complete(self) -> None:
-        """The whole answer is on its way. Another request may be there already."""
+        """The response was written. The next request may have been received already."""
         super().on_response_complete()
-        self._unset_keepalive_if_required()  # ours is as long, and lets go of who has gone
-        closes = self.transport.is_closing()
-        if self.cycle.response_complete and not self._receiving and not closes:
-            self._await_head()
+        # The read timer replaces uvicorn's keep-alive timer, which would keep closed connections
+        # in memory.
+        self._unset_keepalive_if_required()
+        is_closing = self.transport.is_closing()
+        if self.cycle.response_complete and not self._receiving and not is_closing:
+            self._await_request()
 
     def pause_writing(self) -> None:
-        """The answer does not go out as fast as it comes: start the clock."""
-        self._writing.start(self.seconds)
+        """The client reads more slowly than the app writes: start the write timer."""
+        self._write_timer.start(self._timeout)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """It goes on."""
-        self._writing.stop()
+        """The client has caught up."""
+        self._write_timer.stop()
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """The service stops: answer what is in hand, and what may be on its way."""
+        """Shut down gracefully: finish the running request, or wait briefly for one on its way."""
         if self.cycle is not None and not self.cycle.response_complete:
             super().shutdown()
         elif not self.transport.is_closing():
-            self._say_goodbye()
+            self._await_last_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody is there any more."""
-        self._reading.end()
-        self._writing.end()
+        """The connection is closed: release the timers."""
+        self._read_timer.cancel()
+        self._write_timer.cancel()
         self._idle.pop(self, None)
         super().connection_lost(exc)
 
-    def _refused_route(self) -> str:
-        """The route for a photo that has no place there, where the app is not needed to say so.
+    def _overloaded_route(self) -> str:
+        """Return the route of a request that can be rejected without the app, or an empty string.
 
-        It is for what waits behind another request, does not read its answers, asks before it
-        sends, or comes from a page; and for all while the service stops, and says so.
+        The app itself answers a request that waits behind another one, expects `100-continue`, or
+        comes from a web page (its response needs CORS headers). It also answers if the client does
+        not read its responses, and during shutdown, to send `Connection: close`.
         """
-        door: Door | None = self.app_state.get(DOOR)
-        if door is None or not door.shut or self.parser.get_method() != b"POST":
+        shedder: LoadShedder | None = self.app_state.get("load_shedder")
+        if shedder is None or not shedder.is_shedding or self.parser.get_method() != b"POST":
             return ""
-        busy = self.cycle is not None and not self.cycle.response_complete
-        asks = any(name in (b"origin", b"expect") for name, _ in self.headers)
-        if busy or asks or self.flow.write_paused or self._stops:
+        is_pipelined = self.cycle is not None and not self.cycle.response_complete
+        needs_app = any(name in (b"origin", b"expect") for name, _ in self.headers)
+        if is_pipelined or needs_app or self.flow.write_paused or self._is_shutting_down:
             return ""
-        return door.route(httptools.parse_url(self.url).path)
+        return shedder.route(httptools.parse_url(self.url).path)
 
-    def _refuse(self, route: str) -> None:
-        given_id = next((value for name, value in self.headers if name == _ID), b"")
-        answer = self.app_state[DOOR].refuse(route, given_id.decode("latin-1"))
-        self.transport.write(answer)
-        self.cycle = _ANSWERED
+    def _reject(self, route: str) -> None:
+        """Answer 503 and discard the body."""
+        request_id = next((value for name, value in self.headers if name == _ID), b"")
+        shedder: LoadShedder = self.app_state["load_shedder"]
+        self.transport.write(shedder.reject(route, request_id.decode("latin-1")))
+        self.cycle = _RESPONSE_SENT
         self._idle[self] = None
         if self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive():
             self._closing = True
-        self._start_reading(LINGER_SECONDS if self._closing else self.seconds)
+        self._start_read_timer(LINGER_SECONDS if self._closing else self._timeout)
 
     @property
-    def _stops(self) -> bool:
+    def _is_shutting_down(self) -> bool:
         return (b"connection", b"close") in self.server_state.default_headers
 
-    def _await_head(self, seconds: float = IDLE_SECONDS) -> None:
+    def _await_request(self, seconds: float = KEEP_ALIVE_SECONDS) -> None:
         self._idle[self] = None
-        if self._stops:
-            return self._say_goodbye()
-        self._reading.start(seconds)
+        if self._is_shutting_down:
+            return self._await_last_request()
+        self._read_timer.start(seconds)
 
-    def _say_goodbye(self) -> None:
-        """Wait for a request on its way, but not for one behind an answer that still goes out."""
+    def _await_last_request(self) -> None:
+        """Wait for a request that is on its way, unless a response is still being sent."""
         if self.transport.get_write_buffer_size():
             return self._close()
-        self._start_reading(GOODBYE_SECONDS)
+        self._start_read_timer(SHUTDOWN_SECONDS)
 
-    def _start_reading(self, seconds: float) -> None:
-        self._reading.start(min(seconds, self.seconds))
+    def _start_read_timer(self, seconds: float) -> None:
+        self._read_timer.start(min(seconds, self._timeout))
 
-    def _without_offer(self, rest: bytes) -> bytes:
-        """Begin anew with a request that offers another protocol (h2c, websocket), offer left out.
+    def _remember_without_upgrade(self) -> None:
+        """Keep the headers of a request that offers another protocol, without the offer."""
+        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        line = self.parser.get_method(), self.url, self.parser.get_http_version().encode()
+        self._upgrade_request = b"%b %b HTTP/%b\r\n%b\r\n" % (*line, b"".join(fields))
 
-        The parser would leave its body to that protocol. curl and Java offer h2c by themselves.
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """Return the request without its `Upgrade` header, to parse it again as plain HTTP/1.1.
+
+        A server may ignore `Upgrade`, but httptools stops there and does not parse the body.
+        Java's HttpClient sends `Upgrade: h2c` by default, and so does `curl --http2`: without this
+        their photos would be lost.
         """
-        head, self._offered = self._offered, b""
-        if not head:
+        headers, self._upgrade_request = self._upgrade_request, b""
+        if not headers:
             return b""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        return head + rest
+        return headers + rest
 
     def _close(self) -> None:
-        """Close once the request has come in: a reset would take the answer with it."""
+        """Close after the request was received. A reset before that would lose the response."""
         if self._receiving:
             self._closing = True
-            self._start_reading(LINGER_SECONDS)
+            self._start_read_timer(LINGER_SECONDS)
         else:
-            self._hang_up()
+            self._close_gracefully()
 
-    def _hang_up(self) -> None:
-        """Close, once the end of the answer is out; nobody is waited for as long as he likes."""
+    def _close_gracefully(self) -> None:
+        """Close after the response was sent, or when the client does not read it in time."""
         if not self.transport.is_closing():
             self.transport.close()
             self._idle[self] = None
-            self._reading.start(self.seconds)
+            self._read_timer.start(self._timeout)
 
 
-class _Clock:
-    """Rings unless it is stopped in time.
+class _DeadlineTimer:
+    """Calls back at a deadline, unless it is stopped before.
 
-    Started for each part of each request, it mostly moves its hand alone: a timer that goes off
-    too early is set anew then, and only one that would go off too late at once.
+    It is started several times per request, so starting must be cheap: a later deadline is only
+    noted. The event loop's timer then goes off too early, and is set again.
     """
 
-    def __init__(self, loop: AbstractEventLoop, ring: Callable[[], None]) -> None:
-        self._loop, self._ring = loop, ring
-        self._timer: TimerHandle | None = None
-        self._deadline = self._due = inf  # when to ring, and when the timer goes off
+    def __init__(self, loop: AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop, self._callback = loop, callback
+        self._handle: TimerHandle | None = None
+        self._deadline = self._due = inf  # when to call back, and when the loop's timer goes off
 
     def start(self, seconds: float) -> None:
         self._deadline = self._loop.time() + seconds
         if self._deadline < self._due:
-            self._set()
+            self._schedule()
 
     def stop(self) -> None:
         self._deadline = inf
 
-    def end(self) -> None:
-        """Stop, and let go of whom it would ring for."""
-        if self._timer is not None:
-            self._timer.cancel()
+    def cancel(self) -> None:
+        """Stop, and release the callback."""
+        if self._handle is not None:
+            self._handle.cancel()
 
-    def _set(self) -> None:
-        self.end()
+    def _schedule(self) -> None:
+        self.cancel()
         self._due = self._deadline
-        self._timer = self._loop.call_at(self._due, self._look)
+        self._handle = self._loop.call_at(self._due, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._due = inf
         if self._deadline <= self._loop.time():
-            self._ring()
+            self._callback()
         elif self._deadline < inf:
-            self._set()
+            self._schedule()
 
 
-class _Lingering:
-    """A transport that is closed in another way."""
+class _LingeringTransport:
+    """A transport with another `close`."""
 
     def __init__(self, transport: Transport, close: Callable[[], None]) -> None:
         self._transport, self.close = transport, close

@@ -1,4 +1,4 @@
-"""uvicorn's server and its workers, so that nobody notices when they end or take up a new model."""
+"""uvicorn's server and supervisor, with a shutdown and a model reload that lose no request."""
 
 import asyncio
 import logging
@@ -10,54 +10,57 @@ from contextlib import suppress
 from typing import Any
 
 from uvicorn import Server
-from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import multiprocess
 
 from app import logs
 
-IDLE_SECONDS = 75
-"""For a connection's next request: longer than balancers keep it, or theirs would meet its end."""
-NOTICE_SECONDS = 0.5
-"""How long a server that is told to stop lets people in all the same: balancers learn it late."""
+KEEP_ALIVE_SECONDS = 75
+"""Keep-alive timeout. It is longer than that of common load balancers, so that they close an idle
+connection first and never send a request on one that this server is closing."""
+STOP_DELAY_SECONDS = 0.5
+"""How long the server goes on accepting connections after it was told to stop, because load
+balancers learn of the stop late."""
 
 log = logging.getLogger("skyspotter")
 
 
-class DrainingServer(Server):
-    """uvicorn's server, which would reset connections that it has not yet looked at."""
+class GracefulServer(Server):
+    """uvicorn's server. On shutdown it also serves connections that wait to be accepted.
+
+    uvicorn closes the listening socket at once, which resets these connections.
+    """
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve. A senseless setting ends all: workers started anew would fail for ever."""
+        """Serve. An error that ends the server is logged in the service's log format."""
         logs.configure(os.environ.get("SKYSPOTTER_LOG_FORMAT") or "console")
         try:
             super().run(sockets)
         except Exception as error:
-            is_setting = isinstance(error, ValueError) and not self.started
-            log.critical("cannot serve: %s", error, exc_info=not is_setting)
-            sys.exit(STARTUP_FAILURE if is_setting else 1)
+            log.critical("the server failed: %s", error, exc_info=True)
+            sys.exit(1)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open the port. A SIGHUP that has come meanwhile is heard now that it is understood."""
+        """Open the port, then handle SIGHUP, including one that came during the startup."""
         await super().startup(sockets)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer with `Connection: close` for a moment; let in who is at the door, and shut it."""
+        """Send `Connection: close` for a moment, accept queued connections, then stop listening."""
         self.server_state.default_headers.append((b"connection", b"close"))
-        await asyncio.sleep(NOTICE_SECONDS)
+        await asyncio.sleep(STOP_DELAY_SECONDS)
         loop = asyncio.get_running_loop()
-        entering = [
-            loop.create_task(loop.connect_accepted_socket(self._protocol, connected))
+        accepting = [
+            loop.create_task(loop.connect_accepted_socket(self._create_protocol, connection))
             for server in self.servers
-            for listening in server.sockets
-            for connected in _waiting(listening.fileno())
+            for listener in server.sockets
+            for connection in _accept_queued(listener.fileno())
         ]
         await super().shutdown(sockets)
-        await asyncio.gather(*entering, return_exceptions=True)
+        await asyncio.gather(*accepting, return_exceptions=True)
 
-    def _protocol(self) -> Any:
-        made: Any = self.config.http_protocol_class
-        return made(self.config, self.server_state, self.lifespan.state)
+    def _create_protocol(self) -> Any:
+        protocol_class: Any = self.config.http_protocol_class
+        return protocol_class(self.config, self.server_state, self.lifespan.state)
 
 
 class Worker(multiprocess.Process):
@@ -65,52 +68,57 @@ class Worker(multiprocess.Process):
 
     @property
     def server(self) -> Server:
-        """What it runs, made in its own process."""
+        """The server, created in the worker's own process."""
         if self._server is None:
-            self._server = DrainingServer(self.config)
+            self._server = GracefulServer(self.config)
         return self._server
 
     def start(self) -> None:
-        """Start it, and leave its end of the pipe to it: so its death is seen at once."""
+        """Start the process and close the parent's copy of the worker's end of the pipe.
+
+        While a copy is open, the parent does not see the pipe close when the worker dies.
+        """
         super().start()
         self.child_conn.close()
 
 
-multiprocess.Process = Worker  # type: ignore[misc]  # uvicorn cannot be told otherwise
+# uvicorn has no setting for the worker class. An override would have to copy the three methods of
+# Multiprocess that create a worker, about 40 lines, so the name they look up is replaced instead.
+multiprocess.Process = Worker  # type: ignore[misc]
 
 
-class Workers(multiprocess.Multiprocess):
-    """uvicorn's workers: one that dies is replaced.
+class Supervisor(multiprocess.Multiprocess):
+    """uvicorn's supervisor: it replaces a worker that dies, and passes SIGHUP on to the workers.
 
-    SIGHUP is blocked in this process, and so in a worker until it can take it: none is lost, and
-    none kills.
+    SIGHUP is blocked in this process, and workers inherit that until they can handle it. So no
+    SIGHUP is lost, and none ends a process.
     """
 
     def handle_signals(self) -> None:
-        """Take notice of what has come."""
+        """Handle the signals that came since the last call."""
         if signal.sigtimedwait({signal.SIGHUP}, 0):
             self.handle_hup()
         super().handle_signals()
 
     def handle_hup(self) -> None:
-        """Have each take up the new model, where uvicorn would start them anew."""
+        """Make each worker reload the model. uvicorn would restart the workers."""
         for worker in self.processes:
             if worker.pid is not None:
-                with suppress(ProcessLookupError):  # it died this moment
+                with suppress(ProcessLookupError):  # it has just died
                     os.kill(worker.pid, signal.SIGHUP)
 
     def terminate_all(self) -> None:
-        """Leave the port to the workers, and have each finish what it has in hand."""
-        for listening in self.sockets:
-            listening.close()
+        """Close the port in this process, and make each worker finish its requests and stop."""
+        for listener in self.sockets:
+            listener.close()
         super().terminate_all()
 
 
-def _waiting(listening: int) -> list[socket.socket]:
-    """Take those who have connected and wait to be let in."""
-    found = []
-    with socket.socket(fileno=os.dup(listening)) as door, suppress(BlockingIOError):
-        door.setblocking(False)
+def _accept_queued(listener: int) -> list[socket.socket]:
+    """Accept all connections that wait in a listening socket's queue."""
+    accepted = []
+    with socket.socket(fileno=os.dup(listener)) as duplicate, suppress(BlockingIOError):
+        duplicate.setblocking(False)
         while True:
-            found.append(door.accept()[0])
-    return found
+            accepted.append(duplicate.accept()[0])
+    return accepted

@@ -1,1 +1,1 @@
-"""What the benchmark of serving stands on: processes, the load tool, photos."""
+"""Shared code of the serving benchmarks: processes, the load tool and photos."""

@@ -1,9 +1,9 @@
-"""Decode and infer in a bare loop on all cores of one process: what serving cannot surpass.
+"""Decode and infer in a loop on all cores of one process: the upper limit for a server.
 
     PYTHONPATH=. python -m benchmarks.load.bare SECONDS
 
-Prints photos a second and CPU milliseconds a photo. It opens the model as the service does, by the
-same settings.
+It prints photos a second and CPU milliseconds a photo. It loads the model with the service's
+settings.
 """
 
 import sys
@@ -16,7 +16,7 @@ from ml.predictor import Predictor
 
 
 def bare(seconds: float) -> tuple[float, float]:
-    """As many threads as the service has."""
+    """Measure with the service's number of threads."""
     settings, photo = Settings.from_environment(), jpeg()
     predictor = Predictor.open(settings.model, settings.engine, settings.precision)
     predictor.predict(photo)

@@ -1,6 +1,6 @@
-"""A cheap HTTP/1.1 client for whole answers: kept connections, requests that are bytes already.
+"""A fast HTTP/1.1 client: persistent connections, requests prepared as bytes.
 
-It costs some 20 microseconds a request, so that it can share the cores with what it asks.
+It takes about 20 microseconds a request, so that it can share the cores with the server.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and after how many seconds."""
+    """A response, and the seconds until it arrived."""
 
     status: int
     head: bytes
@@ -20,7 +20,7 @@ class Answer:
     seconds: float
 
     def json(self) -> Any:
-        """The body's content; None where it is no JSON."""
+        """Return the parsed body; None if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -28,7 +28,7 @@ class Answer:
 
 
 def request(path: str, body: bytes = b"", type: str = "", chunked: bool = False) -> bytes:
-    """Write a request: POST where there is a type, else GET."""
+    """Return a request's bytes: POST if there is a type, else GET."""
     head = f"{'POST' if type else 'GET'} {path} HTTP/1.1\r\nHost: x\r\n"
     head += f"Content-Type: {type}\r\n" if type else ""
     if not chunked:
@@ -40,7 +40,7 @@ def request(path: str, body: bytes = b"", type: str = "", chunked: bool = False)
 
 
 class Connection(asyncio.Protocol):
-    """One kept connection, with at most one request under way."""
+    """A persistent connection with at most one request at a time."""
 
     def __init__(self) -> None:
         self._received = bytearray()
@@ -51,16 +51,16 @@ class Connection(asyncio.Protocol):
 
     @classmethod
     async def to(cls, port: int) -> "Connection":
-        """Connect to this machine."""
+        """Connect to a port on this machine."""
         _, made = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
         return made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It can be used."""
+        """Keep the transport."""
         self.transport = transport
 
     def ask(self, request: bytes) -> "asyncio.Future[Answer]":
-        """Send a request; a ConnectionError comes of it where the connection ends first."""
+        """Send a request; the future raises ConnectionError if the connection closes first."""
         self._waiting = asyncio.get_running_loop().create_future()
         self._started = time.perf_counter()
         if self.open:
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         return self._waiting
 
     def data_received(self, data: bytes) -> None:
-        """Pieces of an answer; all of ours announce their length."""
+        """Collect a response; the service always sends Content-Length."""
         received = self._received
         received += data
         end = received.find(b"\r\n\r\n")
@@ -88,14 +88,14 @@ class Connection(asyncio.Protocol):
             self._waiting.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits is told."""
+        """Fail the pending request."""
         self.open = False
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(exc or ConnectionResetError())
 
 
 async def ask(port: int, request: bytes) -> Answer:
-    """One answer, on a connection of its own."""
+    """Send one request on a new connection."""
     connection = await Connection.to(port)
     try:
         return await connection.ask(request)

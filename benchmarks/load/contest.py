@@ -1,4 +1,4 @@
-"""Who is measured, and what of each: nothing is before its answers are known to be right."""
+"""The servers to compare and their measurements; responses are checked before measuring."""
 
 import json
 import subprocess
@@ -19,12 +19,12 @@ CONNECTIONS = (8, 1, 64)
 LARGE = 4000, 3000
 LARGE_REQUESTS = 15
 TOLERANCE = 0.01
-"""Of a probability. Pillow and libjpeg-turbo with vector resizing differ by less."""
+"""Allowed difference of a probability; Pillow and libjpeg-turbo differ by less."""
 
 
 @dataclass
 class Contestant:
-    """A server, how it is started, and what was measured."""
+    """A server, its command and its measurements."""
 
     name: str
     command: list[str]
@@ -36,11 +36,11 @@ class Contestant:
     large_ms: list[float] = field(default_factory=list)
 
     def photo(self, jpeg: bytes) -> Photo:
-        """Wrap a photo as this one is asked."""
+        """Wrap a photo in the form or body that this server takes."""
         return as_form(jpeg) if self.form else as_body(jpeg)
 
     def under_load(self, seconds: int) -> None:
-        """One round on all cores, beside the load tool."""
+        """Measure one round on all cores, shared with the load tool."""
         photo = self.photo(jpeg())
         with running(self.command, photo) as server:
             self._check(server)
@@ -54,7 +54,7 @@ class Contestant:
             self.memory = server.memory()
 
     def on_one_core(self) -> None:
-        """One round on the first core alone: its start, and a large photo."""
+        """Measure one round on the first core alone: the start and a large photo."""
         photo = self.photo(jpeg(*LARGE))
         with running(self.command, self.photo(jpeg()), cpus="0") as server:
             self.first_answer.append(server.first_answer)
@@ -62,7 +62,7 @@ class Contestant:
             for _ in range(LARGE_REQUESTS):
                 started = time.perf_counter()
                 if server.ask(photo) is None:
-                    raise RuntimeError(f"{self.name} does not take a photo of 12 megapixels")
+                    raise RuntimeError(f"{self.name} rejects a photo of 12 megapixels")
                 times.append((time.perf_counter() - started) * 1000)
             self.large_ms.append(median(times))
 
@@ -72,15 +72,15 @@ class Contestant:
             photo = jpeg(label=label)
             expected, body = predictor.predict(photo), server.ask(self.photo(photo))
             if body is None:
-                raise RuntimeError(f"{self.name} refuses a photo")
+                raise RuntimeError(f"{self.name} rejects a photo")
             told = json.loads(body)
             errors = [abs(told["probabilities"][k] - v) for k, v in expected.probabilities.items()]
             if told["label"] != expected.label or max(errors) > TOLERANCE:
-                raise RuntimeError(f"{self.name} answers {told}, not {expected.probabilities}")
+                raise RuntimeError(f"{self.name} returns {told}, not {expected.probabilities}")
 
 
 def contestants() -> list[Contestant]:
-    """Ours by form and by body, with a worker a core as the peers have, and as it is by default."""
+    """Our service with a form, a raw body and one process, and the other servers."""
     default = [sys.executable, "-m", "app", "--port", "{port}"]
     ours = [*default, "--workers", "{workers}"]
     uvicorn = [str(PEERS / "uvicorn"), "--port", "{port}", "--workers", "{workers}"]
@@ -98,7 +98,7 @@ def contestants() -> list[Contestant]:
 
 
 def bare_loop(seconds: int) -> tuple[float, float]:
-    """Photos a second and CPU ms a photo of decode and inference alone, in a process."""
+    """Photos a second and CPU ms a photo of decoding and inference without a server."""
     command = [sys.executable, "-m", "benchmarks.load.bare", str(seconds)]
     rate, cpu_ms = subprocess.check_output(command, cwd=ROOT, text=True).split()
     return float(rate), float(cpu_ms)

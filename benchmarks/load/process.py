@@ -1,4 +1,4 @@
-"""Starting a server, waiting for its first answer, weighing it, stopping it."""
+"""Start a server, wait for its first response, measure its CPU time and memory, stop it."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from ml.cpus import usable_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
-KB = 1024  # of /proc in a MB
+KB = 1024  # in a MB; /proc counts in KB
 
 
 @dataclass(frozen=True)
 class Server:
-    """One that runs."""
+    """A running server."""
 
     port: int
     process: subprocess.Popen[bytes]
@@ -30,7 +30,7 @@ class Server:
     """Seconds from the process' start."""
 
     def ask(self, photo: Photo) -> bytes | None:
-        """One answer on a connection of its own; None where there is none, or it is no 200."""
+        """Return one response's body, on a new connection; None if it fails or is not 200."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("POST", "/predict", photo.body, {"Content-Type": photo.type})
@@ -43,7 +43,7 @@ class Server:
             connection.close()
 
     def cpu_ms(self) -> float:
-        """Processor time of all its processes until now; other programs stretch it little."""
+        """Processor time of all its processes so far; other programs hardly affect it."""
         ticks = 0
         for pid in _family(self.process.pid):
             with suppress(OSError):
@@ -51,12 +51,12 @@ class Server:
         return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> list[tuple[float, float]]:
-        """Proportional and resident megabytes of each process of it, the largest first."""
+        """Return proportional and resident megabytes of each process, the largest first."""
         found = []
         for pid in _family(self.process.pid):
             try:
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-            except OSError:  # it has just ended
+            except OSError:  # the process has just ended
                 continue
             sizes = {name: int(rest.split()[0]) for name, rest in (x.split(":") for x in lines)}
             found.append((sizes["Pss"] / KB, sizes["Rss"] / KB))
@@ -65,12 +65,12 @@ class Server:
 
 @contextmanager
 def running(command: list[str], photo: Photo, cpus: str | None = None) -> Iterator[Server]:
-    """Start a server, on some CPUs alone if wanted, and stop it with all its processes.
+    """Start a server, optionally pinned to CPUs, and stop all its processes at the end.
 
-    In the command `{port}` stands for the port that it gets, `{workers}` for a worker a CPU.
+    In the command, `{port}` is replaced by a free port and `{workers}` by the number of CPUs.
 
     Raises:
-        RuntimeError: where it ends, or does not answer in time; with the end of its log.
+        RuntimeError: if it exits or does not respond in time; with the end of its log.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -89,7 +89,7 @@ def running(command: list[str], photo: Photo, cpus: str | None = None) -> Iterat
             while server.ask(photo) is None:
                 if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
                     log.seek(0)
-                    raise RuntimeError(f"{words} does not answer:\n{log.read().decode()[-3000:]}")
+                    raise RuntimeError(f"{words} does not respond:\n{log.read().decode()[-3000:]}")
                 time.sleep(0.005)
             yield Server(port, process, time.perf_counter() - started)
         finally:
@@ -104,23 +104,23 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in family[1:]:  # what did not end with its parent
+    for pid in family[1:]:  # those that outlived their parent
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def _family(pid: int) -> list[int]:
-    """A process and all that came of it, whatever sessions they made for themselves."""
+    """Return a process and all its descendants, in whatever session."""
     parents: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has just ended
             parents[int(folder.name)] = int(_stat(int(folder.name))[1])
     family = [pid]
-    for one in family:  # which grows on the way
+    for one in family:  # grows while iterating
         family += [child for child, parent in parents.items() if parent == one]
     return family
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third on: names may hold anything."""
+    """The fields of /proc/PID/stat after the name, which may contain spaces and parentheses."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""Tables for the terminal and for a page, and goals with a plain yes or no."""
+"""Tables for the terminal and for Markdown, and goals that are met or not."""
 
 import platform
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ class Sheet:
     rows: list[list[str]]
 
     def print(self) -> None:
-        """Show it."""
+        """Print the table."""
         table = Table(*self.header, title=self.title)
         for row in self.rows:
             table.add_row(*row)
         Console().print(table)
 
     def markdown(self) -> str:
-        """Write it."""
+        """Return the table as Markdown."""
         lines = [self.header, ["---"] * len(self.header), *self.rows]
         return "\n".join([f"## {self.title}\n", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What is wanted, what was measured, and whether that will do."""
+    """A goal, the measured value, and whether it is met."""
 
     wanted: str
     measured: str
@@ -42,19 +42,19 @@ class Goal:
 
 
 def goal_sheet(goals: list[Goal]) -> Sheet:
-    """One goal a line."""
+    """Return a table with one goal on each line."""
     rows = [[goal.wanted, goal.measured, "yes" if goal.met else "no"] for goal in goals]
     return Sheet("Goals", ["goal", "measured", "met"], rows)
 
 
 def spread(values: list[float], digits: int = 0) -> str:
-    """The median, and from where to where."""
+    """Return the median, minimum and maximum."""
     low, high = min(values), max(values)
     return f"{median(values):.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def machine() -> str:
-    """The cores that are used, and Python."""
+    """Describe the usable cores and the Python version."""
     processor = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), platform.machine(),

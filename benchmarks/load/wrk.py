@@ -1,4 +1,4 @@
-"""The load tool, `wrk`: one thread, some connections, each asking as soon as it is answered."""
+"""The load tool `wrk`: one thread, several connections that are never idle."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ end
 
 @dataclass(frozen=True)
 class Load:
-    """What came of some seconds of load."""
+    """The results of a load."""
 
     requests: int
     per_second: float
@@ -32,10 +32,10 @@ class Load:
 
 
 def load(port: int, photo: Photo, connections: int, seconds: int) -> Load:
-    """Ask a server on this machine.
+    """Send requests to a server on this machine.
 
     Raises:
-        RuntimeError: where any request failed, or was answered other than 200.
+        RuntimeError: if any request failed or its status was not 200.
     """
     with TemporaryDirectory() as folder:
         body, script = Path(folder) / "body", Path(folder) / "script.lua"

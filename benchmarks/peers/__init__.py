@@ -1,1 +1,1 @@
-"""The same network behind other servers, as their own users would write it."""
+"""The same network on other servers, written as their documentation suggests."""

@@ -8,7 +8,7 @@ from benchmarks.peers.photo import WORKERS, Model, read
 
 @bentoml.service(workers=WORKERS, traffic={"timeout": 30})
 class Classifier:
-    """As its documentation has it: a photo comes in as a Pillow image."""
+    """A service that takes the photo as a Pillow image, as in the documentation."""
 
     def __init__(self) -> None:
         self.network = Model()

@@ -18,7 +18,7 @@ mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
 
 @app.post("/predict")
 def predict(file: Annotated[bytes, File()]) -> dict[str, object]:
-    """As every tutorial has it, and no gradients kept."""
+    """Run the network as in most tutorials, without gradients."""
     with torch.inference_mode():
         pixels = torch.from_numpy(read(file).copy()).float() / 255
         logits = network(((pixels - mean) / deviation).permute(0, 3, 1, 2)).logits

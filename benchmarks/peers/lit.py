@@ -10,14 +10,14 @@ from benchmarks.peers.photo import WORKERS, Model, Pixels, read
 
 
 class Api(litserve.LitAPI):  # type: ignore[misc]
-    """The four steps of LitServe's documentation."""
+    """The four steps in LitServe's documentation."""
 
     def setup(self, device: str) -> None:
-        """Load the model, once in each worker."""
+        """Load the model once in each worker."""
         self.network = Model()
 
     def decode_request(self, request: Request) -> Pixels:
-        """The form's file to pixels."""
+        """Decode the uploaded file."""
         file: Any = request["file"]
         return read(file.file.read())
 
@@ -26,7 +26,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
         return self.network.predict(x)
 
     def encode_response(self, output: dict[str, object]) -> dict[str, object]:
-        """It is JSON already."""
+        """Return the output, which is already JSON."""
         return output
 
 

@@ -1,4 +1,4 @@
-"""A photo's bytes to the network's input with Pillow, and its answer: what all peers share."""
+"""Shared code of the other servers: decode with Pillow, run the network, make the response."""
 
 import json
 import os
@@ -12,15 +12,15 @@ from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = int(os.environ["PEER_WORKERS"])
-"""One for each CPU, each computing on one thread."""
+"""One worker for each CPU, with one thread each."""
 
 Pixels = npt.NDArray[np.uint8]
 
 
 def read(data: bytes | Image.Image, shorter_side: int = 256, size: int = 224) -> Pixels:
-    """Decode, turn upright, resize what the centre crop keeps: (1, size, size, 3), RGB.
+    """Decode, apply the EXIF orientation, crop and resize: (1, size, size, 3), RGB.
 
-    Cropping before resizing is what the model's card asks for, and faster than the other order.
+    Cropping before resizing gives what the model's card asks for, and is faster.
     """
     image = Image.open(BytesIO(data)) if isinstance(data, bytes) else data
     image = ImageOps.exif_transpose(image).convert("RGB")
@@ -31,7 +31,7 @@ def read(data: bytes | Image.Image, shorter_side: int = 256, size: int = 224) ->
 
 
 class Model:
-    """The shipped float32 file on ONNX Runtime."""
+    """The shipped float32 model on ONNX Runtime."""
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
@@ -44,7 +44,7 @@ class Model:
         self.temperature: float = json.loads(card["temperature"])
 
     def predict(self, pixels: Pixels) -> dict[str, object]:
-        """Answer in words."""
+        """Run the network and return label and probabilities."""
         logits = self.session.run(["logits"], {"image": pixels})[0][0]
         return answer(logits, self.classes, self.temperature)
 
@@ -52,7 +52,7 @@ class Model:
 def answer(
     logits: npt.NDArray[np.float32], classes: list[str], temperature: float
 ) -> dict[str, object]:
-    """Logits of one photo to label and probabilities."""
+    """Convert one photo's logits to label and probabilities."""
     scaled = logits.astype(float) / temperature
     exponentials = np.exp(scaled - scaled.max())
     chances = (exponentials / exponentials.sum()).tolist()

@@ -12,5 +12,5 @@ model = Model()
 
 @app.post("/predict")
 def predict(file: Annotated[bytes, File()]) -> dict[str, object]:
-    """Not async, so that FastAPI takes a thread and the event loop stays free."""
+    """Not async, so that FastAPI uses a thread and the event loop stays free."""
     return model.predict(read(file))

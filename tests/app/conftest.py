@@ -8,13 +8,18 @@ from fastapi.testclient import TestClient
 
 from ml.cpus import usable_cpus
 from ml.predictor import SHIPPED_MODEL
-from tests.app.helpers import running, serving, until
+from tests.app.helpers import SlowPredictor, running, serving, until
 
 
 @pytest.fixture(scope="session")
 def client() -> Iterator[TestClient]:
     with serving() as client:
         yield client
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> SlowPredictor:
+    return SlowPredictor(monkeypatch)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Running the service, and talking to it."""
+"""Start the service and talk to it."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from uvicorn import Config, Server
 
+from app.logs import LineFormatter
 from app.main import create_app
 from app.server.protocol import BoundedProtocol
 from app.settings import Settings
@@ -27,7 +28,7 @@ from tests.helpers import ROOT
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[TestClient]:
-    """A client of an app with the shipped model, loaded, and these settings."""
+    """A client of an app with these settings and the shipped model loaded."""
     app = create_app(Settings(**settings))
     app.state.service.inference.load()
     with TestClient(app, raise_server_exceptions=False) as client:
@@ -35,7 +36,7 @@ def serving(**settings: Any) -> Iterator[TestClient]:
 
 
 class Listening(NamedTuple):
-    """The service on a real socket, in this very process."""
+    """The service on a real socket, in this process."""
 
     address: str
     service: Service
@@ -44,7 +45,7 @@ class Listening(NamedTuple):
 
 @contextmanager
 def listening(**settings: Any) -> Iterator[Listening]:
-    """Run the service in a thread, where tests can look into it and alter it."""
+    """Run the service in a thread, so that tests can inspect and patch it."""
     app = create_app(Settings(**settings))
     app.state.service.inference.load()
     server = Server(Config(app, http=BoundedProtocol, ws="none", log_config=None))
@@ -62,14 +63,14 @@ def listening(**settings: Any) -> Iterator[Listening]:
 
 def connect(address: str) -> socket.socket:
     host, port = address.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=20)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
-def until(true: Callable[[], object], seconds: float = 30) -> None:
-    """Wait until something is true."""
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until a condition is true, and fail if it is not within the time limit."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
+    while not condition():
+        assert time.monotonic() < end, f"not true after {seconds:g} seconds"
         time.sleep(0.01)
 
 
@@ -77,7 +78,7 @@ def until(true: Callable[[], object], seconds: float = 30) -> None:
 def running(
     *command: str, log: Path, **environment: str
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Address and process of the service as it really runs; what it says goes to `log`."""
+    """Start the service as users do; yields its address and process. It logs to `log`."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("SKYSPOTTER_", "CI"))}
     with log.open("wb") as opened:
         process = subprocess.Popen(
@@ -91,28 +92,31 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until it says where it is, and can predict."""
-    while not (found := re.search(r"http://[\d.]+:\d+", log.read_text())):
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-    address = found.group()
-    while not _is_ready(address):
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.02)
-    return address
+    """Wait until the service has logged its address and can predict."""
 
+    def found() -> re.Match[str] | None:
+        assert process.poll() is None, log.read_text()
+        return re.search(r"http://[\d.]+:\d+", log.read_text())
 
-def _is_ready(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/health").status_code == 200
-    except httpx.HTTPError:
+    def is_ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{address}/health").status_code == 200
         return False
+
+    until(found)
+    match = found()
+    assert match
+    address = match.group()
+    until(is_ready)
+    return address
 
 
 def check(response: object, status: int, code: str) -> None:
@@ -125,31 +129,35 @@ def check(response: object, status: int, code: str) -> None:
     assert response.headers["content-type"] == "application/json"  # type: ignore[attr-defined]
 
 
+def log_lines(caplog: pytest.LogCaptureFixture, format: str) -> list[str]:
+    """The lines that the service has logged, in one of its formats."""
+    records = [record for record in caplog.records if record.name == "skyspotter"]
+    return [LineFormatter(format).format(record) for record in records]
+
+
 def received(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes."""
+    """Read until the other side closes."""
     parts = []
-    try:
+    with suppress(ConnectionResetError):
         while part := connection.recv(4096):
             parts.append(part)
-    except ConnectionResetError:
-        pass
     return b"".join(parts)
 
 
-class Slow:
-    """The shipped predictor, made to wait until it is let go."""
+class SlowPredictor:
+    """Makes every prediction wait until `go` is set, and counts the calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.go, self.begun = threading.Event(), 0
+        self.go, self.calls = threading.Event(), 0
         predict = Predictor.predict
 
         def slowly(predictor: Predictor, photo: Any) -> Prediction:
-            self.begun += 1
-            self.go.wait(20)
+            self.calls += 1
+            assert self.go.wait(60)
             return predict(predictor, photo)
 
         monkeypatch.setattr(Predictor, "predict", slowly)
 
-    def until(self, begun: int) -> None:
-        while self.begun < begun:
-            time.sleep(0.005)
+    def wait_for_calls(self, count: int) -> None:
+        """Wait until `count` predictions have begun."""
+        until(lambda: self.calls >= count)

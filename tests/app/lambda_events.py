@@ -1,10 +1,10 @@
-"""Events as AWS Lambda gets them, by what sends them."""
+"""The events that AWS Lambda receives from API Gateway, function URLs and load balancers."""
 
 import base64
 from typing import Any
 
 BOUNDARY = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
-
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 Event = dict[str, Any]
 
@@ -119,9 +119,6 @@ def load_balancer(method: str, path: str, body: bytes, content_type: str) -> Eve
 SENDERS = [api_gateway_v1, api_gateway_v2, function_url, load_balancer]
 
 
-FORM = f"multipart/form-data; boundary={BOUNDARY}"
-
-
 def padded(photo: bytes, size: int) -> bytes:
-    """A photo of just this many bytes: decoders stop at its end."""
+    """Pad a photo with zeros to `size` bytes: decoders ignore them."""
     return photo + bytes(size - len(photo))

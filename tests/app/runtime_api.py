@@ -1,4 +1,4 @@
-"""AWS Lambda without AWS: its Runtime API on loopback, and the runtime client that asks it.
+"""A local AWS Lambda: its Runtime API on loopback, and the runtime client that polls it.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
@@ -19,15 +19,15 @@ from typing import Any
 
 from tests.helpers import ROOT
 
-MOST_BYTES = 6_291_556
-"""Of an event, and of an answer, as Lambda's own error messages state it."""
+MAX_BYTES = 6_291_556
+"""The limit for an event and for a response, from Lambda's error messages."""
 
 Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of an event."""
+    """The outcome of an event."""
 
     kind: str
     """`response`, `error` (the handler raised), or `init/error` (it could not be imported)."""
@@ -35,11 +35,11 @@ class Result:
 
 
 class TooLarge(Exception):
-    """Lambda refuses the event: the function never sees it."""
+    """Lambda rejects the event before it reaches the function."""
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """Hands events to the runtime client, one at a time, and takes what comes back."""
+    """Sends events to the runtime client, one at a time, and receives the results."""
 
     daemon_threads = True
 
@@ -49,7 +49,7 @@ class RuntimeApi(ThreadingHTTPServer):
         self.results: Queue[Result] = Queue()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a runtime client that was killed."""
+        """Ignore the broken connection of a runtime client that was killed."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -57,16 +57,16 @@ class RuntimeApi(ThreadingHTTPServer):
         """Return the function's response to an event.
 
         Raises:
-            TooLarge: where Lambda would refuse the event.
+            TooLarge: if Lambda would reject the event.
         """
         result = self.result(event)
         assert result.kind == "response", result
         return result.body
 
     def result(self, event: Event) -> Result:
-        """Return whatever comes of an event."""
+        """Return the outcome of an event, which may be an error."""
         sent = json.dumps(event).encode()
-        if len(sent) > MOST_BYTES:
+        if len(sent) > MAX_BYTES:
             raise TooLarge
         self.events.put(sent)
         return self.results.get(timeout=60)
@@ -75,11 +75,13 @@ class RuntimeApi(ThreadingHTTPServer):
 class _Request(BaseHTTPRequestHandler):
     server: RuntimeApi
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else an event's body waits 40 ms for its head's ACK
+    disable_nagle_algorithm = (
+        True  # else the body of an event waits 40 ms for the ACK of its headers
+    )
 
     def do_GET(self) -> None:  # .../runtime/invocation/next
         event = self.server.events.get()
-        if event is None:  # the runtime client is gone
+        if event is None:  # the runtime client was killed
             self.close_connection = True
             return
         arn = "arn:aws:lambda:eu-west-1:123456789012:function:skyspotter"
@@ -102,7 +104,7 @@ class _Request(BaseHTTPRequestHandler):
         kind = self.path.removeprefix("/2018-06-01/runtime/")
         if kind.startswith("invocation/"):
             kind = kind.rpartition("/")[2]
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_BYTES:
             kind, status = "Function.ResponseSizeTooLarge", 413
         else:
             status = 202
@@ -128,7 +130,7 @@ def lambda_function(
     wrapper: Sequence[str] = (),
     python: str = sys.executable,
 ) -> Iterator[RuntimeApi]:
-    """Run a handler as Lambda does: AWS' runtime client, and nothing of our own environment."""
+    """Run a handler as Lambda does: with AWS' runtime client and a clean environment."""
     with RuntimeApi() as api:
         Thread(target=api.serve_forever, daemon=True).start()
         lambdas = {

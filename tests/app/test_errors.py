@@ -1,160 +1,97 @@
-import time
+"""The error registry: importing it is cheap, and its examples are real sentences."""
+
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
 
-from tests.app.helpers import check, serving
-from tests.helpers import encoded, png
+from app.errors import ERRORS, ClientDisconnected, RequestError, error_body, from_image_error
+from app.main import create_app
+from app.settings import Settings
+from ml.errors import ImageError
+from tests.app.helpers import connect, listening, received, serving
+from tests.helpers import ROOT, png
 
 
-@pytest.mark.parametrize("form", [True, False])
-@pytest.mark.parametrize(
-    ("content", "status", "code"),
-    [
-        (b"I am a text file.", 415, "unsupported_format"),
-        (b"%PDF-1.7 ...", 415, "unsupported_format"),
-        (b"", 400, "no_image"),
-        (encoded(Image.effect_noise((300, 300), 50), "JPEG")[:4000], 422, "unreadable_image"),
-        (b"\xff\xd8\xff" + bytes(100), 422, "unreadable_image"),
-        (png(30_000, 30_000), 413, "too_many_pixels"),
-    ],
-)
-def test_bad_photos(
-    client: TestClient, photo: bytes, form: bool, content: bytes, status: int, code: str
+def test_importing_the_registry_loads_nothing_heavy() -> None:
+    heavy = {"fastapi", "prometheus_client", "PIL", "numpy", "onnxruntime", "ml.predictor"}
+    code = f"import sys, app.errors; print(*({heavy!r} & set(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == []
+
+
+def test_errors_are_complete_sorted_and_have_unique_codes() -> None:
+    assert [(error.status, error.code) for error in ERRORS] == sorted(
+        {(error.status, error.code) for error in ERRORS}
+    )
+    assert len({error.code for error in ERRORS}) == len(ERRORS)
+    for error in ERRORS:
+        assert error.__doc__
+        assert error.example.endswith(".")
+        assert error_body(error(), "id") == {
+            "detail": error.example,
+            "code": error.code,
+            "request_id": "id",
+        }
+
+
+def test_every_image_error_has_a_code() -> None:
+    kinds = ImageError.__subclasses__()
+    assert len(kinds) >= 4
+    for kind in kinds:
+        error = from_image_error(kind("Why."))
+        assert type(error) in ERRORS
+        assert str(error) == "Why."
+
+
+def test_examples_are_the_real_sentences(
+    client: TestClient, photo: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = {"files": {"file": ("photo.jpg", content)}} if form else {"content": content}
-    check(client.post("/predict", **body), status, code)
-    assert client.post("/predict", content=photo).status_code == 200
+    def detail(to: TestClient, route: str = "/predict", **request: Any) -> str:
+        answer = to.post(route, **request).json()
+        sentences[answer["code"]] = answer["detail"]
+        return str(answer["detail"])
+
+    sentences: dict[str, str] = {}
+    detail(client, files={"other": photo})
+    detail(client, content=b"a text")
+    detail(client, content=photo[: len(photo) // 2])
+    detail(client, content=png(9_000, 6_000))
+    detail(client, content=bytes(20_000_001))
+    detail(client, content=photo, params={"top_k": 0})
+    detail(client, "/nowhere")
+    detail(client, "/health")
+    detail(client, "/predict/batch", files=[("files", photo)] * 33)
+    detail(TestClient(create_app(Settings())), content=photo)  # the model is never loaded
+    with serving(api_keys=("right",)) as locked:
+        detail(locked, content=photo)
+    with serving(timeout_seconds=0.001) as impatient:
+        late = detail(impatient, content=photo)
+        sentences["timed_out"] = late.replace("0.001 seconds", "30 seconds")
+    with serving() as full:
+        admission = full.app.state.service.admission  # type: ignore[attr-defined]
+        monkeypatch.setattr(admission, "max_requests", 0)
+        detail(full, content=photo)
+    with serving() as broken:
+        monkeypatch.setattr("ml.predictor.network_input", None)
+        detail(broken, content=photo)
+    assert sentences | malformed_request() == documented({ClientDisconnected})
 
 
-def test_no_body(client: TestClient) -> None:
-    check(client.post("/predict"), 400, "no_image")
+def malformed_request() -> dict[str, str]:
+    """The code and the sentence for a request that is not HTTP."""
+    with listening() as service, connect(service.address) as connection:
+        connection.sendall(b"not HTTP\r\n\r\n")
+        body = received(connection)
+    for error in ERRORS:
+        if error.example.encode() in body and f'"{error.code}"'.encode() in body:
+            return {error.code: error.example}
+    return {"unknown": body.decode()}
 
 
-def test_a_form_without_the_file(client: TestClient, photo: bytes) -> None:
-    check(client.post("/predict", files={"picture": photo}), 400, "no_image")
-    check(client.post("/predict", files={"x": (None, b"1")}), 400, "no_image")
-    check(client.post("/predict", files={"file": (None, b"text")}), 400, "no_image")
-
-
-@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
-def test_a_broken_form(client: TestClient, content_type: str) -> None:
-    response = client.post("/predict", content=b"junk", headers={"Content-Type": content_type})
-    check(response, 400, "no_image")
-
-
-@pytest.mark.parametrize(
-    ("charset", "name"),
-    [("undefined", "a"), ("idna", "xn--a"), ("utf-7", "+2AA-"), ("unicode_escape", r"\ud800")],
-)
-def test_a_forms_own_word_for_its_encoding(
-    client: TestClient, photo: bytes, charset: str, name: str
-) -> None:
-    head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
-    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
-    body = head.encode() + photo + b"\r\n--x--\r\n"
-    response = client.post("/predict/batch", content=body, headers=headers)
-    assert response.status_code == 200
-    assert response.json()["results"][0]["filename"] == name
-
-
-def test_many_fields(client: TestClient, photo: bytes) -> None:
-    fields = [(f"field{i}", (None, b"x")) for i in range(100)]
-    check(client.post("/predict", files=[*fields, ("file", photo)]), 400, "no_image")
-
-
-FORM = {"Content-Type": "multipart/form-data; boundary=x"}
-PART = b'--x\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n'
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        PART % (b"field", b"") * 200_000,
-        PART % (b"files", b'; filename="a"') * 200_000,
-        b"--x\r\n" + b"X-A: b\r\n" * 1_000_000 + PART % (b"file", b'; filename="a"') + b"--x--",
-        b"--x\r\nX-A: " + b"b" * 15_000_000 + b"\r\n\r\n",
-        b"--x\r\n" + b"b" * 15_000_000,
-        PART % (b"field", b"") + b"b" * 15_000_000,
-        PART % (b"field", b'; filename="' + b"b" * 15_000_000 + b'"'),
-        b"\r\n" * 7_000_000,
-        b"--x--\r\n" + b"--x\r\n" * 2_000_000,
-    ],
-    ids=[
-        "fields",
-        "files",
-        "headers",
-        "a long header",
-        "a long name of a header",
-        "a long field",
-        "a long filename",
-        "empty lines",
-        "an end, and more",
-    ],
-)
-@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
-def test_a_form_without_end_is_refused_cheaply(
-    client: TestClient, photo: bytes, path: str, body: bytes
-) -> None:
-    before = time.process_time()
-    answer = client.post(path, content=body, headers=FORM)
-    assert time.process_time() - before < 5  # and most of it is the client's
-    code = answer.json()["code"]
-    check(answer, answer.status_code, code)
-    assert (answer.status_code, code) in ((400, "no_image"), (413, "too_many_files"))
-    assert client.post("/predict", content=photo).status_code == 200
-
-
-def test_body_limit_is_kept_while_it_streams(photo: bytes) -> None:
-    with serving(max_body_bytes=len(photo)) as client:
-        assert client.post("/predict", content=photo).status_code == 200
-        check(client.post("/predict", content=photo + b"x"), 413, "body_too_large")
-        check(client.post("/predict", files={"file": photo}), 413, "body_too_large")
-        # A generator is sent chunked, with no length announced.
-        check(client.post("/predict", content=iter([photo, b"x"])), 413, "body_too_large")
-
-
-def test_pixel_limit(photo: bytes) -> None:
-    with serving(max_pixels=100) as client:
-        check(client.post("/predict", content=photo), 413, "too_many_pixels")
-
-
-@pytest.mark.parametrize("top_k", ["0", "-1", "many", ""])
-def test_a_senseless_parameter_is_named(client: TestClient, photo: bytes, top_k: str) -> None:
-    response = client.post("/predict", params={"top_k": top_k}, content=photo)
-    check(response, 422, "invalid_parameter")
-    assert "top_k" in response.json()["detail"]
-
-
-def test_unknown_routes_and_methods(client: TestClient) -> None:
-    check(client.get("/nowhere"), 404, "not_found")
-    check(client.get("/predict"), 405, "method_not_allowed")
-
-
-def test_short_memory_is_no_fault_of_the_photo(
-    photo: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise MemoryError
-
-    with serving() as client:
-        monkeypatch.setattr("ml.images.decode.decode_jpeg", fail)
-        check(client.post("/predict", content=photo), 500, "internal_error")
-        monkeypatch.undo()
-        assert client.post("/predict", content=photo).status_code == 200
-
-
-def test_an_internal_error_tells_nothing(
-    photo: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError("the password is swordfish")
-
-    monkeypatch.setattr("ml.predictor.network_input", fail)
-    with serving() as client:
-        response = client.post("/predict", content=photo, headers={"X-Request-ID": "abc"})
-    check(response, 500, "internal_error")
-    assert "swordfish" not in response.text
-    assert "Traceback" not in response.text
-    assert "abc" in caplog.text
+def documented(without: set[type[RequestError]]) -> dict[str, str]:
+    return {error.code: error.example for error in ERRORS if error not in without}

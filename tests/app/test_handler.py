@@ -1,4 +1,4 @@
-"""The Lambda handler with events as AWS sends them, each with a photo in base64."""
+"""The Lambda handler, called directly with events as AWS sends them."""
 
 import json
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from app.handler import handler
 from ml.predictor import Predictor
 from tests.app.lambda_events import BOUNDARY, SENDERS, form
 
-# What Lambda hands to a function beside the event; Mangum only passes it on.
+# Lambda passes a context beside the event; Mangum only forwards it.
 CONTEXT: Any = SimpleNamespace(
     function_name="skyspotter", aws_request_id="8f507cfc-xmpl-4697-b07a-ac58fc914c95"
 )
@@ -36,7 +36,7 @@ def test_errors_are_plain_json(sender: Any) -> None:
 
 
 @pytest.mark.parametrize("sender", SENDERS)
-def test_it_is_ready_without_a_lifespan(sender: Any) -> None:
+def test_the_model_is_loaded_without_a_lifespan(sender: Any) -> None:
     answer = handler(sender("GET", "/health", b"", "text/plain"), CONTEXT)
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["status"] == "ok"

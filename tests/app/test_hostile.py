@@ -1,4 +1,4 @@
-"""The hostile corpus, sent to the service as it really runs."""
+"""The hostile corpus, sent to a running service."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -22,34 +22,36 @@ OUTCOMES: dict[tuple[int, str], type[ImageError] | None] = {
 
 
 def resident(process: subprocess.Popen[bytes]) -> int:
-    """Megabytes that the process holds."""
+    """Resident memory of the process in megabytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) // 1000
 
 
 @pytest.mark.slow
-def test_every_file_ends_as_it_should(log: Path, photo: bytes, shipped: Predictor) -> None:
+def test_every_file_gets_the_expected_response_and_memory_does_not_grow(
+    log: Path, photo: bytes, shipped: Predictor
+) -> None:
     cases = list(corpus())
     with running("app", log=log) as (address, process), httpx.Client(timeout=60) as client:
 
-        def fault(case: Case, form: bool) -> str | None:
+        def mismatch(case: Case, form: bool) -> str | None:
             body = {"files": {"file": case.data}} if form else {"content": case.data}
             answer = client.post(f"{address}/predict", **body)
             found = answer.status_code, answer.json().get("code", "")
-            right = found in OUTCOMES and case.allows(OUTCOMES[found])
-            return None if right else f"{case.name}: {found}"
+            is_expected = found in OUTCOMES and case.allows(OUTCOMES[found])
+            return None if is_expected else f"{case.name}: {found}"
 
-        grown = []
+        memory = []
         for form in (False, True, False):
             with ThreadPoolExecutor(4) as pool:
-                faults = list(pool.map(lambda case, form=form: fault(case, form), cases))
-            assert [found for found in faults if found] == []
-            grown.append(resident(process))
-        # Once all has been met, the same again brings no more.
-        assert grown[-1] < grown[0] + 50
+                mismatches = list(pool.map(lambda case, form=form: mismatch(case, form), cases))
+            assert [found for found in mismatches if found] == []
+            memory.append(resident(process))
+        # The second and third passes must not need more memory than the first.
+        assert memory[-1] < memory[0] + 50
         answer = client.post(f"{address}/predict", content=photo).json()
         assert answer["probabilities"] == shipped.predict(photo).probabilities
-    said = log.read_text()
-    assert "Traceback" not in said
-    assert "internal_error" not in said
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert "internal_error" not in text

@@ -1,4 +1,4 @@
-"""The handler as Lambda runs it: AWS' own runtime client in a process of its own."""
+"""The Lambda handler in its own process, run by AWS' runtime client."""
 
 import base64
 import json
@@ -40,13 +40,13 @@ def function(log: Path) -> Iterator[RuntimeApi]:
 
 
 def content(answer: dict[str, Any]) -> bytes:
-    """An answer's body, as the gateway passes it on."""
+    """The body of a response, as the gateway forwards it."""
     body: str = answer["body"]
     return base64.b64decode(body) if answer["isBase64Encoded"] else body.encode()
 
 
 @pytest.mark.parametrize("sender", SENDERS)
-def test_cold_and_warm_it_answers_as_the_predictor(
+def test_cold_and_warm_invocations_return_the_prediction_of_the_model(
     function: RuntimeApi, sender: Any, photo: bytes, shipped: Predictor
 ) -> None:
     for body, content_type in ((photo, "image/jpeg"), (form(photo), FORM)):
@@ -55,7 +55,7 @@ def test_cold_and_warm_it_answers_as_the_predictor(
         assert json.loads(answer["body"])["probabilities"] == shipped.predict(photo).probabilities
 
 
-def test_hostile_photos_and_events_leave_it_unharmed(function: RuntimeApi, photo: bytes) -> None:
+def test_it_survives_hostile_photos_and_events(function: RuntimeApi, photo: bytes) -> None:
     def status(body: bytes) -> int:
         answer = function.invoke(function_url("POST", "/predict", body, "image/jpeg"))
         return int(answer["statusCode"])
@@ -63,22 +63,22 @@ def test_hostile_photos_and_events_leave_it_unharmed(function: RuntimeApi, photo
     assert status(photo[: len(photo) // 2]) == 422
     assert status(b"a text") == 415
     assert status(b"") == 400
-    # An event that is no request: Lambda is told, and the function goes on.
+    # For an event that is not a request, the handler reports an error and goes on.
     assert function.result({"source": "aws.events"}).kind == "error"
     assert status(photo) == 200
 
 
 @pytest.mark.parametrize("sender", SENDERS)
-def test_a_body_over_the_limit_gets_our_own_413(
+def test_a_body_over_the_limit_gets_a_413_of_the_service(
     function: RuntimeApi, sender: Any, photo: bytes
 ) -> None:
     most = padded(photo, 4_500_000)
     assert function.invoke(sender("POST", "/predict", most, "image/jpeg"))["statusCode"] == 200
     answer = function.invoke(sender("POST", "/predict", most + b"x", "image/jpeg"))
     assert answer["statusCode"] == 413
-    told = json.loads(answer["body"])
-    assert told["code"] == "body_too_large"
-    assert "4.5 MB" in told["detail"]
+    body = json.loads(answer["body"])
+    assert body["code"] == "body_too_large"
+    assert "4.5 MB" in body["detail"]
     with pytest.raises(TooLarge):
         function.invoke(sender("POST", "/predict", padded(photo, 4_800_000), "image/jpeg"))
 
@@ -99,12 +99,12 @@ def test_evidence_for_a_large_photo_fits(function: RuntimeApi, evidence: str) ->
     photo = encoded(picture().resize((6000, 6000)), "JPEG")
     event = function_url("POST", "/predict", photo, "image/jpeg")
     event["rawQueryString"] = f"evidence={evidence}"
-    answer = function.invoke(event)  # Lambda itself takes no answer above 6 MB
+    answer = function.invoke(event)  # Lambda rejects responses above 6 MB
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"])["evidence"]
 
 
-def test_each_request_is_one_line_of_the_log(function: RuntimeApi, log: Path) -> None:
+def test_each_request_is_logged_once(function: RuntimeApi, log: Path) -> None:
     headers = {"x-request-id": "just-this-one"}
     event = function_url("GET", "/model", b"", "text/plain")
     event["headers"] |= headers
@@ -114,7 +114,7 @@ def test_each_request_is_one_line_of_the_log(function: RuntimeApi, log: Path) ->
     assert len(re.findall("model .* is served", log.read_text())) == 1
 
 
-def test_an_internal_error_tells_nothing(tmp_path: Path, photo: bytes) -> None:
+def test_an_internal_error_reveals_nothing(tmp_path: Path, photo: bytes) -> None:
     (tmp_path / "broken.py").write_text(
         "import ml.predictor\n"
         "def fail(*_): raise RuntimeError('the password is swordfish')\n"
@@ -127,28 +127,28 @@ def test_an_internal_error_tells_nothing(tmp_path: Path, photo: bytes) -> None:
         for _ in range(2):
             answer = function.invoke(event)
             assert answer["statusCode"] == 500
-            told = json.loads(answer["body"])
-            assert told["code"] == "internal_error"
+            body = json.loads(answer["body"])
+            assert body["code"] == "internal_error"
             assert "swordfish" not in json.dumps(answer)
             log = (tmp_path / "log").read_text()
-            assert told["request_id"] in log
+            assert body["request_id"] in log
             assert "the password is swordfish" in log
 
 
 def custom_domain(method: str, path: str, body: bytes, content_type: str) -> Event:
-    """A REST API under a base path of a domain of one's own: it stays in the path."""
+    """A REST API under a base path of a custom domain, which stays in the path."""
     return api_gateway_v1(method, f"/prod{path}", body, content_type)
 
 
 def named_stage(method: str, path: str, body: bytes, content_type: str) -> Event:
-    """An HTTP API with a stage of its own, whose name stays in the path."""
+    """An HTTP API with a named stage, whose name stays in the path."""
     event = api_gateway_v2(method, f"/prod{path}", body, content_type)
     event["requestContext"]["stage"] = "prod"
     return event
 
 
 def load_balancer_rule(method: str, path: str, body: bytes, content_type: str) -> Event:
-    """A load balancer's rule for `/prod/*`, which leaves the path as it is."""
+    """A load balancer with a rule for `/prod/*`, which does not change the path."""
     return load_balancer(method, f"/prod{path}", body, content_type)
 
 
@@ -163,7 +163,7 @@ def prefixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RuntimeApi]:
 
 
 @pytest.mark.parametrize("sender", PREFIXED)
-def test_behind_a_prefix(prefixed: RuntimeApi, sender: Any, photo: bytes) -> None:
+def test_requests_behind_a_prefix(prefixed: RuntimeApi, sender: Any, photo: bytes) -> None:
     answer = prefixed.invoke(sender("POST", "/predict", photo, "image/jpeg"))
     assert answer["statusCode"] == 200
     answer = prefixed.invoke(sender("GET", "/nowhere", b"", "text/plain"))
@@ -172,7 +172,7 @@ def test_behind_a_prefix(prefixed: RuntimeApi, sender: Any, photo: bytes) -> Non
 
 @pytest.mark.parametrize("sender", PREFIXED)
 def test_pages_arrive_byte_for_byte(prefixed: RuntimeApi, sender: Any) -> None:
-    """All that the docs name, texts and pictures, is what uvicorn would serve there."""
+    """Every text and picture of the pages is the same as over HTTP."""
     with serving(root_path="/prod") as client:
         paths = ["/docs", "/openapi.json", "/"]
         for page in ("/docs", "/"):
@@ -186,5 +186,5 @@ def test_pages_arrive_byte_for_byte(prefixed: RuntimeApi, sender: Any) -> None:
             assert answer["statusCode"] == expected.status_code == 200, path
             assert content(answer) == expected.content, path
             in_base64.add(answer["isBase64Encoded"])
-        assert in_base64 == {True, False}  # of pictures and of texts
+        assert in_base64 == {True, False}  # pictures and texts
     assert '<base href="/prod/">' in prefixed.invoke(sender("GET", "/docs", b"", ""))["body"]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.model_backup import FOLDER, Spare, look
+from app.model_backup import FOLDER_VARIABLE, ModelBackup, fingerprints
 
 
 @pytest.fixture
@@ -18,33 +18,33 @@ def model(tmp_path: Path) -> Path:
 @pytest.fixture
 def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shared").mkdir()
-    monkeypatch.setenv(FOLDER, str(tmp_path / "shared"))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "shared"))
     return tmp_path / "shared"
 
 
-def test_the_last_one_is_kept_with_what_lies_beside_it(model: Path, shared: Path) -> None:
-    spare = Spare(model)
-    assert spare.model() is None
-    spare.keep(model, look(model))
-    kept = spare.model()
-    assert kept == shared / "bird.onnx"
+def test_the_last_model_is_saved_with_the_files_beside_it(model: Path, shared: Path) -> None:
+    backup = ModelBackup(model)
+    assert backup.path() is None
+    backup.save(model, fingerprints(model))
+    copy = backup.path()
+    assert copy == shared / "bird.onnx"
     assert {file.name: file.read_text() for file in shared.iterdir()} == {
         "bird.onnx": "first bird.onnx",
         "bird.int8.onnx": "first bird.int8.onnx",
     }
     model.write_text("second")
     model.with_suffix(".int8.onnx").unlink()
-    spare.keep(model, look(model))
+    backup.save(model, fingerprints(model))
     assert [file.read_text() for file in shared.iterdir()] == ["second"]
-    assert Spare(model).model() == kept  # of a worker that starts later
+    assert ModelBackup(model).path() == copy  # in a worker that starts later
 
 
-def test_what_was_not_looked_at_is_not_kept(
+def test_a_file_that_changed_after_loading_is_not_saved(
     model: Path, shared: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file may be written over after it was opened and found sound."""
-    spare, seen = Spare(model), look(model)
-    spare.keep(model, seen)
+    """A file may be overwritten after the model was loaded from it."""
+    backup, loaded = ModelBackup(model), fingerprints(model)
+    backup.save(model, loaded)
     with caplog.at_level(logging.WARNING, "skyspotter"):
         for change in (
             lambda: model.write_text("something else"),
@@ -53,28 +53,28 @@ def test_what_was_not_looked_at_is_not_kept(
         ):
             change()
             caplog.clear()
-            spare.keep(model, seen)
-            assert "no copy of the model is kept" in caplog.text
+            backup.save(model, loaded)
+            assert "cannot keep a copy of the model" in caplog.text
             assert {file.name: file.read_text() for file in shared.iterdir()} == {
                 "bird.onnx": "first bird.onnx",
                 "bird.int8.onnx": "first bird.int8.onnx",
             }
 
 
-def test_one_process_alone_keeps_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(FOLDER, raising=False)
-    spare = Spare(model)
-    spare.keep(model, look(model))
-    assert spare.model() is None
+def test_a_single_process_saves_no_copy(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    backup = ModelBackup(model)
+    backup.save(model, fingerprints(model))
+    assert backup.path() is None
 
 
-def test_what_cannot_be_copied_is_told_and_harms_nobody(
+def test_a_failed_copy_is_logged(
     model: Path, shared: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spare = Spare(model)
+    backup = ModelBackup(model)
     (shared / "bird.onnx").mkdir()
     with caplog.at_level(logging.WARNING, "skyspotter"):
-        spare.keep(model, look(model))
-    assert "no copy of the model is kept" in caplog.text
-    assert spare.model() is None
+        backup.save(model, fingerprints(model))
+    assert "cannot keep a copy of the model" in caplog.text
+    assert backup.path() is None
     assert {file.name for file in shared.iterdir()} == {"bird.onnx", "bird.int8.onnx"}

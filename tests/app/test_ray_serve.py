@@ -1,4 +1,4 @@
-"""The service on two Ray nodes, all on loopback, while it is broken piece by piece."""
+"""The service on two Ray nodes on loopback, while replicas and nodes are killed."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ from tests.helpers import NO_RAY, ROOT, encoded, picture
 
 @dataclass
 class Load:
-    """Photos sent over and over by some threads; what comes back is checked and counted."""
+    """Threads that send photos again and again, and check and count the responses."""
 
     url: str
     shipped: Predictor
@@ -55,16 +55,16 @@ class Load:
             thread.join()
         assert all(alive), self.wrong
 
-    def more(self, what: str = "200", count: int = 20) -> None:
-        """Wait for so many more answers of a kind."""
+    def wait_for_more(self, what: str = "200", count: int = 20) -> None:
+        """Wait for `count` more responses with a status or a model version."""
         wanted = self.seen[what] + count
         wait_for(lambda: self.seen[what] >= wanted)
 
-    def hold(self, node: Any) -> int:
-        """Stop a node's replica in the middle of its work; returns its process."""
+    def freeze_replica(self, node: Any) -> int:
+        """Stop a replica while it processes requests, and return its process id."""
         process, *_ = replicas(node)
         os.kill(process, signal.SIGSTOP)
-        time.sleep(1)  # until it has requests in hand that it will never answer
+        time.sleep(1)  # it receives requests that it will never answer
         return process
 
     def _send(self, photo: bytes) -> None:
@@ -73,7 +73,7 @@ class Load:
             while not self.stopped.is_set():
                 try:
                     self._check(client.post("/predict", content=photo), expected)
-                except Exception as error:  # whatever it is, it is no answer
+                except Exception as error:  # every failure counts
                     self.wrong.append(repr(error))
                     time.sleep(0.1)
 
@@ -97,11 +97,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
         if condition():
             return
         time.sleep(0.05)
-    pytest.fail("it did not come about")
+    pytest.fail("the condition was never met")
 
 
 def replicas(node: Any) -> list[int]:
-    """The processes of a node that serve."""
+    """The process ids of the replicas on a node."""
     (raylet,) = node.all_processes["raylet"]
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -127,8 +127,8 @@ def free_port() -> int:
 
 @pytest.fixture
 def renamed(tmp_path: Path) -> Path:
-    """The shipped model under another version."""
-    model = onnx.load(int8_beside(SHIPPED_MODEL))  # what the service takes of the shipped ones
+    """The shipped model with another version."""
+    model = onnx.load(int8_beside(SHIPPED_MODEL))  # the file that the service chooses
     card = {entry.key: entry.value for entry in model.metadata_props} | {"version": '"9.9.9"'}
     helper.set_model_props(model, card)
     onnx.save(model, tmp_path / "renamed.onnx")
@@ -136,9 +136,9 @@ def renamed(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of what Ray does itself
+@pytest.mark.filterwarnings("ignore")  # from Ray itself
 @pytest.mark.timeout(280)
-def test_it_outlives_a_replica_a_new_model_and_a_node(
+def test_it_survives_a_dead_replica_a_model_change_and_a_dead_node(
     ray_nodes: tuple[Any, Any, Any], shipped: Predictor, renamed: Path, free_port: int
 ) -> None:
     import ray
@@ -152,35 +152,35 @@ def test_it_outlives_a_replica_a_new_model_and_a_node(
     two = deployment.options(
         num_replicas=2,
         ray_actor_options={"num_cpus": 0.5},
-        max_ongoing_requests=2,  # or the proxy would ask the replica of its own node alone
+        max_ongoing_requests=2,  # else the proxy prefers the replica on its own node
         health_check_period_s=1,
     )
     serve.run(two.bind())
     wait_for(lambda: len(replicas(head)) == len(replicas(other)) == 1)
     with Load(f"http://127.0.0.1:{free_port}", shipped) as load:
-        load.more()
-        os.kill(load.hold(other), signal.SIGKILL)
-        load.more()
+        load.wait_for_more()
+        os.kill(load.freeze_replica(other), signal.SIGKILL)
+        load.wait_for_more()
         wait_for(lambda: len(replicas(head) + replicas(other)) == 2)
-        load.more()
+        load.wait_for_more()
 
-        refused = load.seen["503"]
+        rejected = load.seen["503"]
         serve.run(two.options(user_config={"model": str(renamed)}).bind())
-        load.more("9.9.9")
-        assert load.seen["503"] == refused
+        load.wait_for_more("9.9.9")
+        assert load.seen["503"] == rejected
 
-        if replicas(other):  # Ray may have put both on the head by now, or both here
-            load.hold(other)
+        if replicas(other):  # Ray may have moved both to one node
+            load.freeze_replica(other)
         cluster.remove_node(other, allow_graceful=False)
-        load.more("9.9.9")
+        load.wait_for_more("9.9.9")
         wait_for(lambda: len(replicas(head)) == 2)
-        load.more("9.9.9")
+        load.wait_for_more("9.9.9")
     assert not load.wrong, load.wrong
     serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of what Ray does itself
+@pytest.mark.filterwarnings("ignore")  # from Ray itself
 @pytest.mark.timeout(280)
 def test_replicas_follow_the_load(
     ray_nodes: tuple[Any, Any, Any], shipped: Predictor, free_port: int
@@ -203,30 +203,30 @@ def test_replicas_follow_the_load(
     assert len(replicas(head) + replicas(other)) == 1
     with Load(f"http://127.0.0.1:{free_port}", shipped) as load:
         wait_for(lambda: len(replicas(head) + replicas(other)) == 2)
-        load.more()
-        load.more()
+        load.wait_for_more()
+        load.wait_for_more()
     assert not load.wrong, load.wrong
     serve.shutdown()  # type: ignore[no-untyped-call]
 
 
-async def nobody(scope: Scope, receive: Receive, send: Send) -> None:
-    """As Ray's proxy is where a replica dies with a request in hand."""
+async def no_response(scope: Scope, receive: Receive, send: Send) -> None:
+    """Ray's proxy, if a replica dies while it processes a request."""
 
 
 @pytest.mark.parametrize(
     "proxy",
     [
-        nobody,
+        no_response,
         PlainTextResponse("Request dropped due to backpressure", 503),
         PlainTextResponse("Request timed out", 408),
         PlainTextResponse("The actor died", 500),
     ],
 )
-def test_what_no_replica_answers_is_not_ready(proxy: ASGIApp) -> None:
+def test_requests_without_an_answer_of_a_replica_are_not_ready(proxy: ASGIApp) -> None:
     pytest.importorskip("ray.serve", reason=NO_RAY)
-    from app.ray_serve import Unanswered
+    from app.ray_serve import UnansweredMiddleware
 
-    answer = TestClient(Unanswered(proxy)).get("/", headers={"X-Request-ID": "mine"})
+    answer = TestClient(UnansweredMiddleware(proxy)).get("/", headers={"X-Request-ID": "mine"})
     assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
     assert answer.json()["request_id"] == answer.headers["x-request-id"] == "mine"
     assert int(answer.headers["retry-after"])
@@ -234,19 +234,19 @@ def test_what_no_replica_answers_is_not_ready(proxy: ASGIApp) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 404, 503, 500])
-def test_what_a_replica_answers_is_passed_on(status: int) -> None:
+def test_responses_of_replicas_are_passed_on(status: int) -> None:
     pytest.importorskip("ray.serve", reason=NO_RAY)
-    from app.ray_serve import Unanswered
+    from app.ray_serve import UnansweredMiddleware
 
     replica = JSONResponse({"from": "a replica"}, status)
-    replica.raw_headers += [(b"x-request-id", b"mine")] * 2  # the replica's, and Ray's
-    answer = TestClient(Unanswered(replica)).get("/")
+    replica.raw_headers += [(b"x-request-id", b"mine")] * 2  # added by the replica and by Ray
+    answer = TestClient(UnansweredMiddleware(replica)).get("/")
     assert (answer.status_code, answer.json()) == (status, {"from": "a replica"})
     assert answer.headers.get_list("x-request-id") == ["mine"]
 
 
-def test_the_file_for_production_is_of_this_service() -> None:
-    with warnings.catch_warnings(action="ignore"):  # of what Ray does itself
+def test_the_deployment_file_fits_this_service() -> None:
+    with warnings.catch_warnings(action="ignore"):  # from Ray itself
         schema = pytest.importorskip("ray.serve.schema", reason=NO_RAY)
         from app import cluster
     given = yaml.safe_load((ROOT / "deploy" / "ray" / "serve.yaml").read_text())

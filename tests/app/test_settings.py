@@ -1,3 +1,5 @@
+"""Settings from environment variables."""
+
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ def test_defaults() -> None:
     assert settings.threads >= 1
 
 
-def test_variables_are_read_and_empty_ones_are_not() -> None:
+def test_empty_variables_count_as_unset() -> None:
     settings = Settings.from_environment(
         {
             "SKYSPOTTER_MODEL": "runs/latest/model.onnx",
@@ -29,7 +31,7 @@ def test_variables_are_read_and_empty_ones_are_not() -> None:
 
 @pytest.mark.parametrize("variable", ["THREADS", "MAX_BODY_BYTES", "MAX_PIXELS"])
 @pytest.mark.parametrize("value", ["0", "-1", "many"])
-def test_a_senseless_value_is_named(variable: str, value: str) -> None:
+def test_an_invalid_value_is_named(variable: str, value: str) -> None:
     with pytest.raises(ValidationError, match=variable.lower()):
         Settings.from_environment({f"SKYSPOTTER_{variable}": value})
 

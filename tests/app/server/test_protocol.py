@@ -1,22 +1,28 @@
-"""Connections: how many, how slow, what they offer, what of them is refused early."""
+"""The protocol's limits: connections, slow clients, endless headers, upgrades, malformed HTTP."""
 
+import asyncio
 import gc
 import json
 import re
-import resource
 import socket
 import struct
 import time
 from contextlib import ExitStack
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
-from app.server.cli import allowed, raise_file_limit
-from app.server.protocol import GOODBYE_SECONDS, BoundedProtocol
-from tests.app.helpers import connect, listening, received, until
+from app.main import create_app
+from app.server import protocol
+from app.server.protocol import GRACE_SECONDS, SHUTDOWN_SECONDS, BoundedProtocol
+from app.settings import Settings
+from tests.app.helpers import connect, listening, received, running, until
+from tests.app.server.helpers import Server
 
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 OPENAPI = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -28,63 +34,65 @@ def post(body: bytes, *headers: str, length: int | None = None) -> bytes:
     return head.encode() + body
 
 
-def answered(connection: socket.socket) -> int:
-    """Status of one answer, which is taken in whole."""
+def read_status(connection: socket.socket) -> int:
+    """Read one whole response and return its status."""
     response = HTTPResponse(connection)
     response.begin()
     response.read()
     return response.status
 
 
-def test_where_all_connections_are_taken_the_longest_idle_one_goes(
+def test_the_longest_idle_connection_is_evicted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(BoundedProtocol, "most", 5)
+    monkeypatch.setattr(BoundedProtocol, "max_connections", 5)
     with listening() as (address, _, _), ExitStack() as closing:
         idle = [closing.enter_context(connect(address)) for _ in range(5)]
         for connection in idle[1:]:  # the first has sent nothing at all
             connection.sendall(GET)
-            assert answered(connection) == 200
+            assert read_status(connection) == 200
         assert httpx.get(f"{address}/health/live").status_code == 200
         assert idle[0].recv(1) == b""
         idle[-1].sendall(GET)
-        assert answered(idle[-1]) == 200
+        assert read_status(idle[-1]) == 200
 
 
-def test_files_suffice_for_the_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits: list[tuple[int, int]] = []
-    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit))
-    for soft, hard in ((1024, 524_288), (1024, 4096), (1024, resource.RLIM_INFINITY)):
-        monkeypatch.setattr(resource, "getrlimit", lambda _, now=(soft, hard): now)
-        raise_file_limit()
-    assert limits == [(8192, 524_288), (4096, 4096), (8192, resource.RLIM_INFINITY)]
-    for soft in (524_288, resource.RLIM_INFINITY):  # more than enough
-        monkeypatch.setattr(resource, "getrlimit", lambda _, now=(soft, soft): now)
-        raise_file_limit()
-    assert len(limits) == 3
-
-
-def test_more_workers_than_cpus_are_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.server.cli.usable_cpus", lambda: 3)
-    assert [allowed(workers) for workers in (1, 3, 4, 100)] == [1, 3, 3, 3]
-
-
-def test_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedProtocol, "seconds", 0.5)
-    with listening() as (address, _, server), socket.socket() as slow:
+def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "GRACE_SECONDS", 0)
+    with listening(timeout_seconds=0.5) as (address, _, server), socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         host, port = address.removeprefix("http://").split(":")
         slow.connect((host, int(port)))
-        slow.sendall(OPENAPI * 1000)  # more answers than fit in all buffers
+        slow.sendall(OPENAPI * 1000)  # more responses than all buffers hold
         until(lambda: server.server_state.connections)
         until(lambda: not server.server_state.connections)
         slow.settimeout(20)
         assert received(slow).count(b"HTTP/1.1 200") < 1000
 
 
-@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
-def test_a_request_that_offers_another_protocol_keeps_its_body(photo: bytes, protocol: str) -> None:
-    offers = f"Upgrade: {protocol}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMA"
+@pytest.mark.parametrize(
+    ("state", "seconds"),
+    [({"settings": Settings(timeout_seconds=1)}, 1), ({}, Settings().timeout_seconds)],
+    ids=["settings of the app", "defaults without a lifespan"],
+)
+def test_the_app_decides_the_timeout(state: dict[str, Any], seconds: float) -> None:
+    config = Config(create_app(), http=BoundedProtocol, log_config=None)
+
+    async def timeout() -> float:
+        server, client = socket.socketpair()
+        with client:
+            transport, connection = await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: BoundedProtocol(config, ServerState(), state), server
+            )
+            transport.abort()
+            return connection._timeout
+
+    assert asyncio.run(timeout()) == seconds + GRACE_SECONDS
+
+
+@pytest.mark.parametrize("other", ["h2c", "websocket"])
+def test_an_offered_upgrade_is_ignored_and_the_body_read(photo: bytes, other: str) -> None:
+    offers = f"Upgrade: {other}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMA"
     whole = post(photo, *offers)
     with listening() as (address, _, _):
         for cut in (len(whole), len(whole) - 10, whole.index(photo), 20):
@@ -92,52 +100,50 @@ def test_a_request_that_offers_another_protocol_keeps_its_body(photo: bytes, pro
                 connection.sendall(whole[:cut])
                 time.sleep(0.1)
                 connection.sendall(whole[cut:])
-                assert answered(connection) == 200
-                connection.sendall(post(photo))  # and goes on
-                assert answered(connection) == 200
+                assert read_status(connection) == 200
+                connection.sendall(post(photo))  # the connection stays open
+                assert read_status(connection) == 200
 
 
-def test_many_offers_at_once_are_not_taken_up_one_within_the_other() -> None:
+def test_pipelined_upgrade_offers_do_not_recurse() -> None:
     offer = b"GET /health/live HTTP/1.1\r\nUpgrade:a\r\nConnection:upgrade\r\n\r\n"
     with listening() as (address, _, _), connect(address) as connection:
         connection.sendall(offer * 60)
         answers = b""
         while answers.count(b"HTTP/1.1 200") < 60:
             answers += connection.recv(65_536)
-        connection.sendall(offer * 2000)  # more than wait behind one another
+        connection.sendall(offer * 2000)  # more than MAX_PIPELINED
         assert received(connection).count(b"HTTP/1.1 200") < 2000
         assert httpx.get(f"{address}/health/live").status_code == 200
 
 
-def test_nothing_is_kept_of_connections_that_were_reset() -> None:
-    at_once = struct.pack("ii", 1, 0)
+def test_a_reset_connection_is_released_from_memory() -> None:
+    reset = struct.pack("ii", 1, 0)
     with listening() as (address, _, server):
         for _ in range(20):
             with connect(address) as connection:
                 connection.sendall(GET)
-                assert answered(connection) == 200
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+                assert read_status(connection) == 200
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         until(lambda: not server.server_state.connections)
         gc.collect()
         assert not [one for one in gc.get_objects() if type(one) is BoundedProtocol]
 
 
-def test_a_body_that_ends_late_does_not_hold_up_the_end() -> None:
+def test_a_body_that_ends_during_shutdown_closes_the_connection() -> None:
     with listening() as (address, _, server), connect(address) as connection:
         connection.sendall(post(b"", length=99_000_000))
         assert connection.recv(12) == b"HTTP/1.1 413"
         kept: Any = next(iter(server.server_state.connections))
-        server.server_state.default_headers.append((b"connection", b"close"))  # as it stops
+        server.server_state.default_headers.append((b"connection", b"close"))  # as in a shutdown
         kept.loop.call_soon_threadsafe(kept.shutdown)
         kept.loop.call_soon_threadsafe(kept.on_message_complete)
-        started = time.monotonic()
-        received(connection)
-        assert time.monotonic() - started < 5
+        received(connection)  # fails after 20 s if the connection stays open
 
 
-@pytest.mark.parametrize("stops_first", [True, False])
-def test_an_answer_that_goes_out_slowly_goes_out_whole_though_the_service_stops(
-    stops_first: bool,
+@pytest.mark.parametrize("shutdown_first", [True, False])
+def test_a_slowly_read_response_is_sent_completely_despite_a_shutdown(
+    shutdown_first: bool,
 ) -> None:
     with listening() as (address, _, server), socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -146,25 +152,25 @@ def test_an_answer_that_goes_out_slowly_goes_out_whole_though_the_service_stops(
         until(lambda: server.server_state.connections)
         kept: Any = next(iter(server.server_state.connections))
         held = kept.transport.get_extra_info("socket")
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is left waits here
-        if stops_first:
+        # The socket takes little, so the rest of the response waits in the transport.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        if shutdown_first:
             server.server_state.default_headers.append((b"connection", b"close"))
         slow.sendall(OPENAPI)
         until(kept.transport.get_write_buffer_size)
         kept.loop.call_soon_threadsafe(kept.shutdown)
-        time.sleep(GOODBYE_SECONDS + 1)
+        time.sleep(SHUTDOWN_SECONDS + 1)
         slow.settimeout(20)
-        started = time.monotonic()
+        # This fails if the connection stays open for 20 s after the last byte.
         head, _, body = received(slow).partition(b"\r\n\r\n")
-        assert time.monotonic() - started < 5  # nobody is waited for who has read it all
         length = re.search(rb"content-length: (\d+)", head.lower())
         assert length is not None
         assert len(body) == int(length[1]) > 20_000
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_who_is_refused_early_reads_the_answer_all_the_same(chunked: bool) -> None:
-    """The rest of the body is on its way: a reset would take the answer with it."""
+def test_a_client_that_is_still_sending_can_read_the_error(chunked: bool) -> None:
+    """Closing at once would reset the connection, and the response would be lost."""
     size = 30_000_000
     with listening() as (address, _, _), connect(address) as connection:
         if chunked:
@@ -174,20 +180,19 @@ def test_who_is_refused_early_reads_the_answer_all_the_same(chunked: bool) -> No
         else:
             head, body = post(b"", "Connection: close", length=size), bytes(size)
         connection.sendall(head + body)
-        assert answered(connection) == 413
+        assert read_status(connection) == 413
 
 
-def test_who_never_ends_a_refused_body_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rejected_body_that_never_ends_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.server.protocol.LINGER_SECONDS", 0.3)
     with listening() as (address, _, _), connect(address) as connection:
         connection.sendall(post(b"", "Connection: close", length=99_000_000))
-        started = time.monotonic()
+        # This fails if the connection stays open for 20 s.
         assert received(connection).startswith(b"HTTP/1.1 413")
-        assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("sent", [b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x00"])
-def test_what_is_no_http_is_answered_as_all_errors_are(sent: bytes) -> None:
+def test_malformed_http_gets_the_usual_error_json(sent: bytes) -> None:
     with listening() as (address, _, _), connect(address) as connection:
         connection.sendall(sent)
         response = HTTPResponse(connection)
@@ -199,12 +204,12 @@ def test_what_is_no_http_is_answered_as_all_errors_are(sent: bytes) -> None:
         assert connection.recv(1) == b""
 
 
-def test_lengths_that_lie(photo: bytes) -> None:
+def test_a_wrong_content_length(photo: bytes) -> None:
     with listening(timeout_seconds=0.5) as (address, _, _):
-        with connect(address) as connection:  # what is more than was announced is no request
+        with connect(address) as connection:  # the surplus is not a valid request
             connection.sendall(post(photo, length=len(photo) - 100))
             assert received(connection).startswith(b"HTTP/1.1 4")
-        with connect(address) as connection:  # less never ends
+        with connect(address) as connection:  # the rest never comes
             connection.sendall(post(photo, length=len(photo) + 100))
             assert received(connection).startswith(b"HTTP/1.1 504")
         for length in ("-1", "1e3", "9" * 30, "5, 6"):
@@ -216,3 +221,58 @@ def test_lengths_that_lie(photo: bytes) -> None:
                 answer = received(connection)
                 assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 413")), (length, answer)
         assert httpx.post(f"{address}/predict", content=photo).status_code == 200
+
+
+def test_slow_clients_are_disconnected(log: Path, photo: bytes) -> None:
+    with (
+        ExitStack() as closing,
+        running("app", log=log, SKYSPOTTER_TIMEOUT_SECONDS="0.5") as (address, _),
+    ):
+        silent, head, body = (closing.enter_context(connect(address)) for _ in range(3))
+        head.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nX-A")
+        body.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n\xff\xd8")
+        answer = received(body)
+        assert answer.startswith(b"HTTP/1.1 504")
+        assert b"timed_out" in answer
+        assert httpx.post(f"{address}/predict", content=photo).status_code == 200
+        assert received(head) == received(silent) == b""
+
+
+def test_stalled_requests_make_room_for_others(log: Path, photo: bytes) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n\xff"
+    with ExitStack() as closing, running("app", log=log, SKYSPOTTER_QUEUE_LIMIT="0") as (url, _):
+        stalled = [closing.enter_context(connect(url)) for _ in range(8)]
+        for connection in stalled:
+            connection.sendall(head)
+        until(lambda: httpx.post(f"{url}/predict", content=photo).status_code == 503)
+        # Sockets time out after 20 s, before the service's own timeout of 30 s.
+        answers = {connection.recv(12) for connection in stalled}
+        assert answers == {b"HTTP/1.1 503", b"HTTP/1.1 504"}
+        assert httpx.post(f"{url}/predict", content=photo).status_code == 200
+
+
+def send_headers_forever(connection: socket.socket) -> int:
+    """Send headers until the other side closes; return the number of bytes sent."""
+    sent = 0
+    try:
+        while sent < 20_000_000:
+            sent += connection.send(b"X-Header: " + b"a" * 990 + b"\r\n")
+    except ConnectionError:
+        pass
+    return sent
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"", b"Transfer-Encoding: chunked\r\n\r\n2\r\n\xff\xd8\r\n0\r\n"],
+    ids=["headers", "trailers"],
+)
+def test_endless_headers_and_trailers_are_cut_off(
+    server: Server, photo: bytes, start: bytes
+) -> None:
+    address, _ = server
+    with connect(address) as connection:
+        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\n" + start)
+        sent = send_headers_forever(connection)
+    assert sent < 10_000_000  # what fits in the sockets' buffers
+    assert httpx.post(f"{address}/predict", content=photo).status_code == 200

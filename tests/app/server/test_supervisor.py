@@ -1,74 +1,46 @@
-"""The service as it runs: a real uvicorn in a process of its own."""
+"""The supervisor replaces workers that die, and loses neither requests nor metrics."""
 
-import signal
-import socket
-import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import pytest
 
-from ml.predictor import Predictor
-from tests.app.helpers import running
-from tests.helpers import encoded, picture, png
-
-Server = tuple[str, subprocess.Popen[bytes]]
+from tests.app.server.helpers import Load, Server, children, replace_worker
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the service says."""
-    return tmp_path_factory.mktemp("server") / "log"
+def test_a_killed_worker_costs_only_the_requests_that_it_was_answering(
+    workers: Server, photo: bytes, log: Path
+) -> None:
+    address, process = workers
+    load = Load(address, photo)
+    load.wait_for_answers()
+    replace_worker(process, log)
+    answers = load.stop()
+    lost = [answer for answer in answers if answer != 200]
+    assert len(lost) <= 4  # one per client
+    assert not any(isinstance(answer, int) for answer in lost)
+    assert len(children(process)) == 2
 
 
-@pytest.fixture(scope="module")
-def server(log: Path) -> Iterator[Server]:
-    """Address and process of a running service."""
-    with running("uvicorn", "app.main:app", log=log) as started:
-        yield started
+def test_metrics_count_the_requests_of_all_workers_and_of_dead_ones(
+    workers: Server, photo: bytes, log: Path
+) -> None:
+    address, process = workers
 
+    def counted() -> float:
+        lines = httpx.get(f"{address}/metrics").text.splitlines()
+        (line,) = (
+            line
+            for line in lines
+            if line.startswith('skyspotter_requests_total{code="",ro')
+            and 'route="/predict"' in line
+        )
+        return float(line.split()[-1])
 
-def test_many_at_once_each_get_their_own_answer(server: Server, shipped: Predictor) -> None:
-    photos = [
-        encoded(picture(label, seed), format)
-        for label, seed in (("Flying Birds", 3), ("Winged Drones", 4), ("Small QuadCopters", 5))
-        for format in ("JPEG", "PNG", "WebP")
-    ]
-    expected = [shipped.predict(photo).probabilities for photo in photos]
-    with httpx.Client(base_url=server[0]) as client, ThreadPoolExecutor(8) as pool:
-        answers = pool.map(lambda photo: client.post("/predict", content=photo).json(), photos * 4)
-        assert [answer["probabilities"] for answer in answers] == expected * 4
-
-
-def test_hostile_bodies_leave_it_unharmed(server: Server, photo: bytes) -> None:
-    with httpx.Client(base_url=server[0]) as client:
-        for body, status in (
-            (b"text", 415),
-            (b"", 400),
-            (photo[: len(photo) // 2], 422),
-            (png(30_000, 30_000), 413),
-            (bytes(21_000_000), 413),
-        ):
-            assert client.post("/predict", files={"file": ("x.jpg", body)}).status_code == status
-            assert client.post("/predict", content=iter([body])).status_code == status
-            assert client.post("/predict", content=photo).status_code == 200
-
-
-def test_who_hangs_up_while_sending_is_no_error_of_ours(server: Server) -> None:
-    host, port = server[0].removeprefix("http://").split(":")
-    for content_type in ("image/jpeg", "multipart/form-data; boundary=x"):
-        with socket.create_connection((host, int(port))) as connection:
-            head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n"
-            connection.sendall(f"{head}Content-Length: 1000\r\n\r\nthe first bytes".encode())
-    assert httpx.get(f"{server[0]}/health").status_code == 200
-
-
-def test_it_stops_when_told_to(server: Server, log: Path) -> None:
-    _, process = server
-    process.send_signal(signal.SIGTERM)
-    # uvicorn hands the signal on to itself once it has shut down in good order.
-    assert process.wait(timeout=20) in (0, -signal.SIGTERM)
-    assert "Traceback" not in log.read_text()
-    assert "internal error" not in log.read_text()
+    for _ in range(10):
+        assert httpx.post(f"{address}/predict", content=photo).status_code == 200
+    assert counted() == 10
+    assert len(children(process)) == 2
+    replace_worker(process, log)
+    for _ in range(10):
+        assert httpx.post(f"{address}/predict", content=photo).status_code == 200
+    assert counted() == 20

@@ -1,7 +1,6 @@
-"""The handler without what Lambda lacks: semaphores, shared memory, any disk but /tmp.
+"""The handler under Lambda's restrictions: no semaphores, no shared memory, only /tmp writable.
 
-It is taken away for good, in a mount namespace of the function's own, so that libraries written
-in C go without it too.
+The function runs in its own mount namespace, so that the restrictions apply to C libraries too.
 """
 
 import json
@@ -26,9 +25,9 @@ mount -t tmpfs -o ro none /dev/shm
 exec "$@"
 """
 _NAMESPACE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-WITHOUT = [*_NAMESPACE, "sh", "-ec", _READ_ONLY, "sh"]
+RESTRICTED = [*_NAMESPACE, "sh", "-ec", _READ_ONLY, "sh"]
 
-# Python runs it before anything else. 38 is ENOSYS, which is what Lambda's kernel answers.
+# Python imports this module first. 38 is ENOSYS, the error of Lambda's kernel.
 _SITECUSTOMIZE = """
 import _multiprocessing
 
@@ -43,12 +42,12 @@ _multiprocessing.SemLock = SemLock
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Semaphores taken away; and a check that the rest can be taken here."""
+    """Remove semaphores, and skip if this machine cannot apply the other restrictions."""
     if shutil.which("unshare") is None:
         pytest.skip("needs util-linux: unshare, mount, findmnt")
-    probe = subprocess.run([*WITHOUT, "true"], capture_output=True, text=True)
+    probe = subprocess.run([*RESTRICTED, "true"], capture_output=True, text=True)
     if probe.returncode:
-        pytest.skip(f"no mount namespace can be had here: {probe.stderr.strip()}")
+        pytest.skip(f"this machine allows no mount namespace: {probe.stderr.strip()}")
     (tmp_path / "sitecustomize.py").write_text(_SITECUSTOMIZE)
     return {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
 
@@ -62,24 +61,26 @@ def environment(tmp_path: Path) -> dict[str, str]:
         ("open('/dev/shm/new', 'w')", 30),
     ],
 )
-def test_it_is_gone(
+def test_the_restrictions_apply(
     environment: dict[str, str], tmp_path: Path, statement: str, errno: int
 ) -> None:
     (tmp_path / "probe.py").write_text(f"{statement}\ndef handler(*_): pass\n")
     log = tmp_path / "log"
-    with lambda_function(log, "probe.handler", environment, WITHOUT) as function:
+    with lambda_function(log, "probe.handler", environment, RESTRICTED) as function:
         failed = function.results.get(timeout=30)
     assert failed.kind == "init/error"
     assert f"[Errno {errno}]" in failed.body["errorMessage"]
 
 
-def test_the_service_never_misses_it(
+def test_the_service_works_under_the_restrictions(
     environment: dict[str, str], tmp_path: Path, photo: bytes, shipped: Predictor
 ) -> None:
     log, home = tmp_path / "log", tmp_path / "home"
-    home.mkdir()  # writable, to see that nothing is written even so
-    with lambda_function(log, environment=environment | {"HOME": str(home)}, wrapper=WITHOUT) as f:
-        # A form of this size goes over the disk.
+    home.mkdir()  # writable, to check that the service writes nothing there
+    with lambda_function(
+        log, environment=environment | {"HOME": str(home)}, wrapper=RESTRICTED
+    ) as f:
+        # A form of this size is spooled to disk.
         for body, kind in ((photo, "image/jpeg"), (form(padded(photo, 4_000_000)), FORM)):
             answer = f.invoke(function_url("POST", "/predict", body, kind))
             assert answer["statusCode"] == 200

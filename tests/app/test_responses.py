@@ -1,4 +1,4 @@
-"""The evidence as callers get it: over HTTP, from the shipped network."""
+"""Evidence in the responses of `/predict`, with the shipped network."""
 
 import shutil
 from base64 import b64decode
@@ -45,7 +45,7 @@ PHOTOS = {
 def service(
     request: pytest.FixtureRequest, shipped: Predictor, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[TestClient, Predictor]]:
-    """The service with the shipped network and other preprocessing, and the same as a predictor."""
+    """A service and a predictor with the shipped network and different preprocessing."""
     model = tmp_path_factory.mktemp("model") / "model.onnx"
     shutil.copy(SHIPPED_MODEL, model)
     stamp(model, shipped.card.model_copy(update={"preprocessing": request.param}))
@@ -85,7 +85,7 @@ def test_the_mean_of_the_grid_is_the_logit(
 
 
 @pytest.mark.parametrize("size", PHOTOS.values(), ids=PHOTOS)
-def test_the_picture_lies_over_the_photo(
+def test_the_picture_matches_the_photo_and_the_grid(
     service: tuple[TestClient, Predictor], size: tuple[int, int]
 ) -> None:
     client, _ = service
@@ -108,19 +108,19 @@ def test_the_picture_lies_over_the_photo(
     rows = np.clip((y - top) / (bottom - top) * cells.shape[0], 0, cells.shape[0] - 1e-9)
     strength = abs(cells[np.ix_(rows.astype(int), columns.astype(int))])
     strength[outside] = 0
-    if min(size) < 100:  # smaller than a cell: there is no largest cell to see whole
+    if min(size) < 100:  # smaller than a cell, so no whole cell is visible
         assert alpha.any()
         return
     values = np.array(list(answer["evidence"]["values"].values()))
-    strongest = abs(values).max()  # of all classes: it sets the scale
+    strongest = abs(values).max()  # of all classes, which sets the scale
     assert alpha.max() == pytest.approx(230 * strength.max() / strongest, abs=4)
-    peaks = strength[alpha == alpha.max()]  # all pixels as strong as the strongest
+    peaks = strength[alpha == alpha.max()]  # the pixels with the largest opacity
     assert peaks.max() == strength.max()
     assert peaks.min() > strength.max() - 0.03 * strongest
 
 
 def opened(answer: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """The picture of an answer, (height, width, 4)."""
+    """The picture of a response, (height, width, 4)."""
     start, content = answer["evidence"].split(",")
     assert start == "data:image/png;base64"
     with Image.open(BytesIO(b64decode(content))) as image:
@@ -151,15 +151,15 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ids="-".join,
 )
 def engine(request: pytest.FixtureRequest, models: Path) -> Iterator[tuple[TestClient, Predictor]]:
-    """The service with each engine and precision, and its predictor."""
+    """A service with each engine and precision, and its predictor."""
     name, precision = request.param
     pytest.importorskip(name)
     with serving(model=models, engine=name, precision=precision) as client:
         if precision == "int8" and client.get("/health").status_code == 503:
-            pytest.skip("int8 computes wrong on this machine, and is refused")
-        told = client.get("/model").json()
-        assert (told["engine"], told["precision"]) == request.param
-        yield client, client.app.state.service.inference.ready()  # type: ignore[attr-defined]
+            pytest.skip("int8 is inaccurate on this machine, so the service rejects it")
+        card = client.get("/model").json()
+        assert (card["engine"], card["precision"]) == request.param
+        yield client, client.app.state.service.inference.predictor()  # type: ignore[attr-defined]
 
 
 def test_every_engine_sends_its_own_evidence(
@@ -192,12 +192,12 @@ def test_every_engine_sends_its_own_evidence(
 
 
 @pytest.mark.parametrize("kind", ["grid", "png"])
-def test_a_photo_that_was_turned_is_explained_upright(client: TestClient, kind: str) -> None:
+def test_the_evidence_of_a_rotated_photo_is_upright(client: TestClient, kind: str) -> None:
     upright = picture().resize((400, 300))
     exif = Image.Exif()
-    exif[0x0112] = 6  # lies on its side; to be turned clockwise by a viewer
-    lying = encoded(upright.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
-    turned, plain = ask(client, lying, kind), ask(client, encoded(upright, "PNG"), kind)
+    exif[0x0112] = 6  # a viewer turns the photo clockwise
+    rotated = encoded(upright.transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif)
+    turned, plain = ask(client, rotated, kind), ask(client, encoded(upright, "PNG"), kind)
     assert turned["image"]["width"] == 400
     assert (turned["image"]["orientation"], plain["image"]["orientation"]) == (6, 1)
     assert turned["evidence"] == plain["evidence"]
@@ -208,7 +208,7 @@ def test_none_is_the_default(client: TestClient, photo: bytes) -> None:
     assert client.post("/predict", content=photo).json()["evidence"] is None
 
 
-def test_an_unknown_kind_is_refused(client: TestClient, photo: bytes) -> None:
+def test_an_unknown_kind_is_rejected(client: TestClient, photo: bytes) -> None:
     response = client.post("/predict", params={"evidence": "svg"}, content=photo)
     assert (response.status_code, response.json()["code"]) == (422, "invalid_parameter")
     assert "evidence" in response.json()["detail"]
