@@ -1,28 +1,28 @@
-// One photo to the service: shows progress, waits where it is told to, asks for a key.
+// Sends one photo to the service: reports progress, retries if it is busy, asks for a key.
 
 import { model } from "./card.js";
 import { askForKey, key, keyHeaders, plain } from "./key.js";
 
-const PATIENCE = 20; // times that a busy service is asked again
-const TIMES_OUT = 120_000; // milliseconds without an answer
+const MAX_ATTEMPTS = 20; // while the service is busy
+const TIMEOUT = 120_000; // milliseconds
 
-// What went wrong, in the service's own words.
+// An error, with the service's own message if there is one.
 export class Problem extends Error {
   constructor(status, body = {}) {
-    super(plain(body.detail ?? unsaid(status)));
+    super(plain(body.detail ?? defaultMessage(status)));
     this.status = status;
     this.code = body.code;
     this.request = body.request_id;
   }
 }
 
-function unsaid(status) {
+function defaultMessage(status) {
   if (status === 0) return "The service cannot be reached. Check the connection and try again.";
-  if (status === 413) return "The photo is larger than what stands before the service lets through.";
-  return `The service answered ${status} and said nothing more. Try again in a while.`;
+  if (status === 413) return "The photo is too large for a proxy in front of the service. Send a smaller one.";
+  return `The service answered ${status} without details. Try again later.`;
 }
 
-// Asks for one photo's answer; `tell` hears of {state, share, seconds, detail} on the way.
+// Returns the prediction for one photo. Calls `tell` with {state, share, seconds, detail}.
 export async function predict(file, signal, tell) {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
@@ -35,13 +35,13 @@ export async function predict(file, signal, tell) {
     if (reply.status === 401) {
       tell({ state: "locked" });
       if (key() === used && !(await askForKey(problem.message))) throw problem;
-    } else if ((reply.status === 503 || reply.status === 429) && attempt < PATIENCE) {
+    } else if ((reply.status === 503 || reply.status === 429) && attempt < MAX_ATTEMPTS) {
       await pause(reply.wait, signal, (seconds) => tell({ state: "busy", seconds, detail: problem.message }));
     } else throw problem;
   }
 }
 
-// No photo goes on its way to be refused at its end: the card asks for the same key.
+// The model card needs the same key, so a photo is not uploaded in vain.
 async function locked() {
   const { status, ...body } = await model();
   return status === 401 ? { status, body } : null;
@@ -54,13 +54,13 @@ async function pause(seconds, signal, tell) {
   }
 }
 
-// fetch() cannot tell how much of a photo has been sent; this can.
+// fetch() does not report upload progress; XMLHttpRequest does.
 function post(file, signal, onShare) {
   return new Promise((done) => {
     const request = new XMLHttpRequest();
     request.open("POST", "predict?evidence=grid");
     for (const [name, value] of Object.entries(keyHeaders())) request.setRequestHeader(name, value);
-    request.timeout = TIMES_OUT;
+    request.timeout = TIMEOUT;
     request.upload.onprogress = (event) => event.total && onShare(event.loaded / event.total);
     request.upload.onload = () => onShare(1);
     request.onload = () => done({ status: request.status, body: parsed(request), wait: wait(request) });
@@ -76,11 +76,11 @@ function parsed(request) {
   try {
     return JSON.parse(request.responseText);
   } catch {
-    return undefined; // not the service, but something in front of it
+    return undefined; // from a proxy, not from the service
   }
 }
 
-// Seconds, which a server may also give as a date; by its own clock, for this one may be wrong.
+// Retry-After in seconds. If it is a date, compare it with the server's clock, not with this one.
 function wait(request) {
   const asked = request.getResponseHeader("Retry-After");
   if (!asked) return 2;
