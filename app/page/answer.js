@@ -1,7 +1,7 @@
 // The panel beside the photo: label, confidence, all classes, facts, JSON and curl.
 
 import { model, node, pairs } from "./card.js";
-import { seen, showEvidence } from "./evidence.js";
+import { bounds, showEvidence } from "./evidence.js";
 import { key } from "./key.js";
 
 const element = (id) => document.getElementById(id);
@@ -68,7 +68,7 @@ async function showAnswer(photo) {
   if (answer.accepted) return;
   const { threshold } = await model();
   if (photo.shown?.() && threshold) {
-    element("why").textContent = `Below ${percent(threshold)} confidence this model does not commit to a class.`;
+    element("why").textContent = `The confidence is below this model's threshold of ${percent(threshold)}.`;
   }
 }
 
@@ -95,7 +95,7 @@ function caption({ evidence, image }) {
   const { blank } = element("frame").dataset;
   if (blank) return blank;
   if (!evidence?.region) return "";
-  const [x0, y0, x1, y1] = seen(evidence);
+  const [x0, y0, x1, y1] = bounds(evidence);
   const part = x0 > 0.5 || y0 > 0.5 || x1 < image.width - 0.5 || y1 < image.height - 0.5;
   const count = evidence.views.length;
   const where = count > 1 ? `The model used ${count} overlapping crops, outlined. ` : part ? "The model used only the area inside the dashed line. " : "";
@@ -108,7 +108,7 @@ function facts({ file, answer, took }) {
   element("facts").replaceChildren(...pairs([
     ["Photo", `${image.width}\u00a0×\u00a0${image.height}, ${image.format}, ${size}`],
     ["Frames", image.frames > 1 ? `${image.frames}; only the first is used` : null],
-    ["Time", `${timing.decode.toFixed(1)}\u00a0ms decoding, ${timing.inference.toFixed(1)}\u00a0ms inference, ${Math.round(took)}\u00a0ms total`],
+    ["Time", `${timing.decode.toFixed(1)}\u00a0ms decoding, ${timing.inference.toFixed(1)}\u00a0ms inference, ${Math.round(took)}\u00a0ms\u00a0total`],
     ["Model", `${name.name} ${name.version}`],
   ]));
 }

@@ -11,10 +11,9 @@ export async function model() {
   if (card) return card;
   try {
     const reply = await fetch("model", { headers: keyHeaders() });
-    const told = await reply.json();
-    if (!reply.ok) return { ...told, status: reply.status };
-    card = told;
-    return card;
+    const body = await reply.json();
+    if (!reply.ok) return { ...body, status: reply.status };
+    return (card = body);
   } catch {
     return { status: 0, detail: "The model card could not be loaded. Try again later." };
   }
@@ -34,10 +33,10 @@ export function pairs(entries) {
 }
 
 document.getElementById("open-card").addEventListener("click", async () => {
-  let told = await model();
-  while (told.status === 401 && (await askForKey(told.detail))) told = await model();
+  let found = await model();
+  while (found.status === 401 && (await askForKey(found.detail))) found = await model();
   const body = document.getElementById("card-body");
-  body.replaceChildren(...(told.classes ? sections(told) : [node("p", plain(told.detail))]));
+  body.replaceChildren(...(found.classes ? sections(found) : [node("p", plain(found.detail))]));
   dialog.showModal();
 });
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

@@ -13,8 +13,8 @@ const FINE = 16; // pixels drawn for each cell
 const element = (id) => document.getElementById(id);
 const region = element("region");
 const cell = element("cell");
-let shown = null; // { grid, name, seen }
-let at = null; // [row, column]
+let shown = null; // { grid, name, box }
+let marked = null; // [row, column]
 
 export const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 
@@ -27,8 +27,8 @@ export function showEvidence(answer, name) {
   if (!grid) return;
   // One scale for all classes makes them comparable.
   const most = Math.max(...Object.values(grid.values).flat(2).map(Math.abs), 1e-9);
-  shown = { grid, name, seen: seen(grid) };
-  place(region, shown.seen, answer.image);
+  shown = { grid, name, box: bounds(grid) };
+  place(region, shown.box, answer.image);
   element("views").replaceChildren(...grid.views.map((view) => {
     const outline = document.createElement("i");
     place(outline, view, answer.image);
@@ -40,7 +40,7 @@ export function showEvidence(answer, name) {
 }
 
 // The bounding box of all crops, in pixels of the upright photo.
-export const seen = ({ views }) => [Math.min, Math.min, Math.max, Math.max].map((pick, side) => pick(...views.map((view) => view[side])));
+export const bounds = ({ views }) => [Math.min, Math.min, Math.max, Math.max].map((pick, side) => pick(...views.map((view) => view[side])));
 
 // Positions are percentages of the upright photo, so that they hold at every size.
 function place({ style }, [x0, y0, x1, y1], { width, height }) {
@@ -76,7 +76,7 @@ function drawMap(values, most) {
 
 // Converts a position from 0 to 1 in that bounding box to pixels of the photo.
 function pointAt(across, down) {
-  const [left, top, right, bottom] = shown.seen;
+  const [left, top, right, bottom] = shown.box;
   return [left + across * (right - left), top + down * (bottom - top)];
 }
 
@@ -100,12 +100,12 @@ function between(values, y, x) {
 
 // Marks a cell and returns its description; null removes the mark.
 function mark(rowAndColumn) {
-  at = rowAndColumn;
-  cell.hidden = !at;
+  marked = rowAndColumn;
+  cell.hidden = !marked;
   const caption = element("caption");
-  if (!at) return (caption.textContent = caption.dataset.rest ?? "");
-  const [row, column] = at;
-  const { grid, name, seen: [left, top, right, bottom] } = shown;
+  if (!marked) return (caption.textContent = caption.dataset.rest ?? "");
+  const [row, column] = marked;
+  const { grid, name, box: [left, top, right, bottom] } = shown;
   const value = grid.values[name][row][column];
   const [x0, y0, x1, y1] = grid.region;
   const [width, height] = [(x1 - x0) / grid.columns, (y1 - y0) / grid.rows];
@@ -122,18 +122,18 @@ export function listen(say) {
   const under = (event) => {
     const box = region.getBoundingClientRect();
     const place = cellAt((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
-    return place.map((at, side) => within(Math.floor(at), [shown.grid.rows, shown.grid.columns][side]));
+    return place.map((index, side) => within(Math.floor(index), [shown.grid.rows, shown.grid.columns][side]));
   };
   region.addEventListener("pointermove", (event) => mark(under(event)));
   region.addEventListener("pointerdown", (event) => mark(under(event)));
   region.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && mark(null));
   region.addEventListener("blur", () => mark(null));
-  region.addEventListener("focus", () => region.matches(":focus-visible") && say(mark(at ?? middle())));
+  region.addEventListener("focus", () => region.matches(":focus-visible") && say(mark(marked ?? middle())));
   region.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!step) return;
     event.preventDefault();
-    const [row, column] = at ?? middle();
+    const [row, column] = marked ?? middle();
     say(mark([within(row + step[0], shown.grid.rows), within(column + step[1], shown.grid.columns)]));
   });
   element("opacity").addEventListener("input", fade);

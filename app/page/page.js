@@ -6,8 +6,8 @@ import { listen } from "./evidence.js";
 import { draw } from "./photo.js";
 import { predict, Problem } from "./send.js";
 
-const AT_A_TIME = 2;
-const LONGEST = 2048; // pixels per side of the displayed photo
+const MAX_PARALLEL = 2;
+const MAX_SIDE = 2048; // pixels per side of the displayed photo
 const element = (id) => document.getElementById(id);
 const list = element("photos").firstElementChild;
 const photos = [];
@@ -15,14 +15,14 @@ let current = null;
 let thumbnails = Promise.resolve(); // one at a time: large photos take much memory
 
 const say = (text) => (element("say").textContent = text);
-const settled = ({ state }) => state === "done" || state === "failed";
+const isFinished = ({ state }) => state === "done" || state === "failed";
 
 function add(files) {
   const added = [...files].map((file) => ({ file, state: "queued", stop: new AbortController() }));
   if (!added.length) return;
   for (const photo of added) {
     photo.shown = () => photo === current;
-    photo.item = listed(photo);
+    photo.item = addToList(photo);
   }
   photos.push(...added);
   document.body.classList.add("busy-with-photos");
@@ -45,17 +45,17 @@ function clear() {
 }
 
 function next() {
-  const sent = photos.filter((photo) => photo.state !== "queued" && !settled(photo)).length;
-  const waiting = photos.filter(({ state }) => state === "queued").slice(0, AT_A_TIME - sent);
-  waiting.forEach(ask);
+  const sent = photos.filter((photo) => photo.state !== "queued" && !isFinished(photo)).length;
+  const waiting = photos.filter(({ state }) => state === "queued").slice(0, MAX_PARALLEL - sent);
+  waiting.forEach(sendPhoto);
 }
 
-async function ask(photo) {
+async function sendPhoto(photo) {
   const { file, stop } = photo;
   const started = performance.now();
   update(photo, { state: "sending", share: 0 });
   try {
-    const answer = await predict(file, stop.signal, (news) => update(photo, news));
+    const answer = await predict(file, stop.signal, (changes) => update(photo, changes));
     update(photo, { state: "done", answer, took: performance.now() - started });
     if (answer.image.orientation > 1) thumbnail(photo);
     if (photo.shown()) picture(photo);
@@ -67,8 +67,8 @@ async function ask(photo) {
   next();
 }
 
-function update(photo, news = {}) {
-  const { state, answer } = Object.assign(photo, news);
+function update(photo, changes = {}) {
+  const { state, answer } = Object.assign(photo, changes);
   const brief = state === "done" ? (answer.accepted ? `${answer.label} ${percent(answer.confidence)}` : "Not sure") : summary(photo);
   photo.item.querySelector("small").textContent = brief;
   photo.item.dataset.state = state === "done" && !answer.accepted ? "unsure" : state;
@@ -79,14 +79,14 @@ function update(photo, news = {}) {
 
 // Tells screen readers the state of the current photo, and how many photos are done.
 function announce(photo, always = false) {
-  const done = photos.filter(settled).length;
+  const done = photos.filter(isFinished).length;
   if (!current || !(always || photo === current || done === photos.length)) return;
-  const told = always ? photo : current;
+  const announced = always ? photo : current;
   const count = photos.length > 1 ? ` ${done} of ${photos.length} photos are done.` : "";
-  say(`${told.file.name}: ${summary(told).replace(/\.$/, "")}.${count}`);
+  say(`${announced.file.name}: ${summary(announced).replace(/\.$/, "")}.${count}`);
 }
 
-function listed(photo) {
+function addToList(photo) {
   const button = node("button", document.createElement("canvas"), node("span", node("b", photo.file.name), node("small")));
   button.type = "button";
   button.addEventListener("click", () => choose(photo));
@@ -118,12 +118,12 @@ function choose(photo) {
   fit(photo);
   show(photo);
   picture(photo);
-  if (settled(photo)) announce(photo);
+  if (isFinished(photo)) announce(photo);
 }
 
 async function picture(photo) {
   const { answer } = photo;
-  const drawn = await draw(photo, LONGEST).catch(() => null);
+  const drawn = await draw(photo, MAX_SIDE).catch(() => null);
   if (!photo.shown() || photo.answer !== answer) return; // outdated: it is drawn again with the new answer
   if (drawn) element("photo").replaceChildren(drawn);
   fit(photo);
@@ -135,9 +135,9 @@ function fit(photo) {
   const drawn = element("photo").firstChild ?? { width: 4, height: 3 };
   const { width, height } = photo.answer?.image ?? drawn;
   element("frame").style.setProperty("--ratio", width / height);
-  // The map is hidden if the photo is not upright: it would not match.
-  const lies = photo.answer && element("photo").firstChild && (drawn.width > drawn.height) !== (width > height);
-  if (lies && width !== height) blank(photo, "This browser does not show the photo upright, so the map is hidden.");
+  // Only the map is shown if the browser does not turn the photo upright: it would not match.
+  const isTurned = photo.answer && element("photo").firstChild && (drawn.width > drawn.height) !== (width > height);
+  if (isTurned && width !== height) blank(photo, "This browser cannot show the photo upright, so only the evidence map is shown.");
 }
 
 function blank(photo, reason) {

@@ -22,34 +22,34 @@ function defaultMessage(status) {
   return `The service answered ${status} without details. Try again later.`;
 }
 
-// Returns the prediction for one photo. Calls `tell` with {state, share, seconds, detail}.
-export async function predict(file, signal, tell) {
+// Returns the prediction for one photo. Calls `report` with {state, share, seconds, detail}.
+export async function predict(file, signal, report) {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
-    const used = key();
-    tell({ state: "sending", share: 0 });
-    const sent = (share) => tell({ state: share < 1 ? "sending" : "thinking", share });
-    const reply = (await locked()) ?? (await post(file, signal, sent));
+    const keyUsed = key();
+    report({ state: "sending", share: 0 });
+    const sent = (share) => report({ state: share < 1 ? "sending" : "thinking", share });
+    const reply = (await rejectedKey()) ?? (await post(file, signal, sent));
     if (reply.status === 200 && reply.body?.label) return reply.body;
     const problem = new Problem(reply.status, reply.body);
     if (reply.status === 401) {
-      tell({ state: "locked" });
-      if (key() === used && !(await askForKey(problem.message))) throw problem;
+      report({ state: "locked" });
+      if (key() === keyUsed && !(await askForKey(problem.message))) throw problem;
     } else if ((reply.status === 503 || reply.status === 429) && attempt < MAX_ATTEMPTS) {
-      await pause(reply.wait, signal, (seconds) => tell({ state: "busy", seconds, detail: problem.message }));
+      await pause(reply.wait, signal, (seconds) => report({ state: "busy", seconds, detail: problem.message }));
     } else throw problem;
   }
 }
 
 // The model card needs the same key, so a photo is not uploaded in vain.
-async function locked() {
+async function rejectedKey() {
   const { status, ...body } = await model();
   return status === 401 ? { status, body } : null;
 }
 
-async function pause(seconds, signal, tell) {
+async function pause(seconds, signal, report) {
   for (let left = seconds; left > 0 && !signal.aborted; left--) {
-    tell(left);
+    report(left);
     await new Promise((done) => setTimeout(done, 1000));
   }
 }
