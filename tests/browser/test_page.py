@@ -96,7 +96,9 @@ def test_not_sure_is_explained(open_page: Open, shipped: Predictor) -> None:
     choose(page, UNSURE)
     expect(page.locator("#label")).to_have_text("Not sure")
     expect(page.locator("#sure")).to_contain_text(f"Closest to {expected.label}")
-    expect(page.locator("#why")).to_contain_text(f"threshold of {100 * shipped.card.threshold:.1f} %")
+    expect(page.locator("#why")).to_contain_text(
+        f"threshold of {100 * shipped.card.threshold:.1f} %"
+    )
     shoot(page, "not-sure")
 
 
