@@ -26,7 +26,7 @@ from ml.images.formats import recognise
 from ml.images.jpeg import decode_jpeg
 from ml.images.limits import check_scans, check_structure
 from ml.images.preprocessing import Preprocessing, boxes, network_input
-from ml.images.resize import by_pillow, resize
+from ml.images.resize import resize, resize_with_pillow
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 
@@ -44,7 +44,7 @@ def pillow(data: bytes, preprocessing: Preprocessing) -> Pixels:
     with Image.open(BytesIO(data)) as opened:
         pixels = np.asarray(opened.convert("RGB"))
     (box,) = boxes(pixels.shape[1], pixels.shape[0], preprocessing)
-    return by_pillow(pixels, box, preprocessing.size)
+    return resize_with_pillow(pixels, box, preprocessing.size)
 
 
 def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
@@ -64,7 +64,7 @@ def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
         "pixels, not reduced": lambda: simplejpeg.decode_jpeg(data, "RGB"),
         "pixels, not reduced, Pillow": lambda: Image.open(BytesIO(data)).load(),
         "resize": lambda: resize(reduced, box, preprocessing.size),
-        "resize, Pillow": lambda: by_pillow(reduced, box, preprocessing.size),
+        "resize, Pillow": lambda: resize_with_pillow(reduced, box, preprocessing.size),
         "decode": lambda: decode(data, needed_side=side),
         "decode and resize": lambda: network_input(
             decode(data, needed_side=side).pixels, preprocessing

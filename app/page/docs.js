@@ -1,4 +1,4 @@
-// Swagger UI over this service's own description; nothing is loaded from elsewhere.
+// Swagger UI for this service's OpenAPI document. Nothing is loaded from the internet.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -12,5 +12,5 @@ SwaggerUIBundle({
   tryItOutEnabled: true,
   displayRequestDuration: true,
   defaultModelsExpandDepth: 0,
-  validatorUrl: null, // would ask a server on the internet
+  validatorUrl: null, // the default is a server on the internet
 });

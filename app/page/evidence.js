@@ -1,7 +1,7 @@
-// The evidence map: what each region says for or against a class, over the photo it speaks of.
+// The evidence map over the photo: how much each region speaks for or against a class.
 
-// The colours of ml/evidence.py, from the most against to the most for; as far from the middle as
-// it is strong, a value is opaque. Legend and map take theirs from here.
+// The colours of ml/evidence.py, from strongly against to strongly for. Strong values are opaque,
+// weak ones transparent. The legend and the map both use this palette.
 const COLOURS = [[94, 60, 153], [178, 171, 210], [247, 247, 247], [253, 184, 99], [230, 97, 1]];
 const PALETTE = Array.from({ length: 255 }, (_, step) => {
   const at = (step / 254) * 4;
@@ -13,22 +13,22 @@ const FINE = 16; // pixels drawn for each cell
 const element = (id) => document.getElementById(id);
 const region = element("region");
 const cell = element("cell");
-let shown = null; // { grid, name, seen }
-let at = null; // [row, column]
+let shown = null; // { grid, name, box }
+let marked = null; // [row, column]
 
 export const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 
-// Shows the evidence for the class `name`, or nothing where there is no grid.
+// Shows the evidence for the class `name`, or hides the map if the answer has no grid.
 export function showEvidence(answer, name) {
   const grid = answer?.evidence?.values ? answer.evidence : null;
   region.hidden = element("views").hidden = !grid;
   element("evidence").hidden = !grid;
   mark(null);
   if (!grid) return;
-  // One scale for all classes, so that they compare.
+  // One scale for all classes makes them comparable.
   const most = Math.max(...Object.values(grid.values).flat(2).map(Math.abs), 1e-9);
-  shown = { grid, name, seen: seen(grid) };
-  place(region, shown.seen, answer.image);
+  shown = { grid, name, box: bounds(grid) };
+  place(region, shown.box, answer.image);
   element("views").replaceChildren(...grid.views.map((view) => {
     const outline = document.createElement("i");
     place(outline, view, answer.image);
@@ -39,10 +39,10 @@ export function showEvidence(answer, name) {
   element("most").textContent = `for ${signed(most)}`;
 }
 
-// The box around all that the network looked at, in pixels of the upright photo.
-export const seen = ({ views }) => [Math.min, Math.min, Math.max, Math.max].map((pick, side) => pick(...views.map((view) => view[side])));
+// The bounding box of all crops, in pixels of the upright photo.
+export const bounds = ({ views }) => [Math.min, Math.min, Math.max, Math.max].map((pick, side) => pick(...views.map((view) => view[side])));
 
-// All in shares of the upright photo, so that it holds at every size.
+// Positions are percentages of the upright photo, so that they hold at every size.
 function place({ style }, [x0, y0, x1, y1], { width, height }) {
   const share = (part, whole) => `${(100 * part) / whole}%`;
   style.left = share(x0, width);
@@ -51,7 +51,7 @@ function place({ style }, [x0, y0, x1, y1], { width, height }) {
   style.height = share(y1 - y0, height);
 }
 
-// Paints a canvas by a function that gives a value from -1 to 1 at (x, y), each from 0 to 1.
+// Paints a canvas. `valueAt` returns a value from -1 to 1 for x and y from 0 to 1.
 function paint(canvas, width, height, valueAt) {
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
@@ -74,13 +74,13 @@ function drawMap(values, most) {
   });
 }
 
-// From shares of what was looked at to pixels of the photo.
+// Converts a position from 0 to 1 in that bounding box to pixels of the photo.
 function pointAt(across, down) {
-  const [left, top, right, bottom] = shown.seen;
+  const [left, top, right, bottom] = shown.box;
   return [left + across * (right - left), top + down * (bottom - top)];
 }
 
-// The grid need not lie exactly where the network looked: its regions sit where they feel most.
+// The grid need not match the crops exactly: a cell lies where its receptive field is centred.
 function cellAt(across, down) {
   const { grid } = shown;
   const [x0, y0, x1, y1] = grid.region;
@@ -88,7 +88,7 @@ function cellAt(across, down) {
   return [((y - y0) / (y1 - y0)) * grid.rows, ((x - x0) / (x1 - x0)) * grid.columns];
 }
 
-// Bilinear, between the cells' centres; the outer cells reach as far as was looked.
+// Bilinear interpolation between the cells' centres. The outer cells extend to the edge.
 function between(values, y, x) {
   const clamp = (value, length) => Math.min(Math.max(value, 0), length - 1);
   const [row, column] = [clamp(y, values.length), clamp(x, values[0].length)];
@@ -98,14 +98,14 @@ function between(values, y, x) {
   return across(values[top]) + (across(values[bottom]) - across(values[top])) * (row - top);
 }
 
-// Marks a cell and returns what it says, in words; null unmarks.
+// Marks a cell and returns its description; null removes the mark.
 function mark(rowAndColumn) {
-  at = rowAndColumn;
-  cell.hidden = !at;
+  marked = rowAndColumn;
+  cell.hidden = !marked;
   const caption = element("caption");
-  if (!at) return (caption.textContent = caption.dataset.rest ?? "");
-  const [row, column] = at;
-  const { grid, name, seen: [left, top, right, bottom] } = shown;
+  if (!marked) return (caption.textContent = caption.dataset.rest ?? "");
+  const [row, column] = marked;
+  const { grid, name, box: [left, top, right, bottom] } = shown;
   const value = grid.values[name][row][column];
   const [x0, y0, x1, y1] = grid.region;
   const [width, height] = [(x1 - x0) / grid.columns, (y1 - y0) / grid.rows];
@@ -122,18 +122,18 @@ export function listen(say) {
   const under = (event) => {
     const box = region.getBoundingClientRect();
     const place = cellAt((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
-    return place.map((at, side) => within(Math.floor(at), [shown.grid.rows, shown.grid.columns][side]));
+    return place.map((index, side) => within(Math.floor(index), [shown.grid.rows, shown.grid.columns][side]));
   };
   region.addEventListener("pointermove", (event) => mark(under(event)));
   region.addEventListener("pointerdown", (event) => mark(under(event)));
   region.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && mark(null));
   region.addEventListener("blur", () => mark(null));
-  region.addEventListener("focus", () => region.matches(":focus-visible") && say(mark(at ?? middle())));
+  region.addEventListener("focus", () => region.matches(":focus-visible") && say(mark(marked ?? middle())));
   region.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!step) return;
     event.preventDefault();
-    const [row, column] = at ?? middle();
+    const [row, column] = marked ?? middle();
     say(mark([within(row + step[0], shown.grid.rows), within(column + step[1], shown.grid.columns)]));
   });
   element("opacity").addEventListener("input", fade);

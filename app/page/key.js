@@ -1,4 +1,4 @@
-// The API key: asked for when the service wants one, kept for this tab's session alone.
+// The API key: requested if the service needs one, and kept for this tab's session only.
 
 const NAME = "skyspotter-key";
 const dialog = document.getElementById("key");
@@ -9,14 +9,14 @@ export const key = () => sessionStorage.getItem(NAME);
 
 export const keyHeaders = () => (key() ? { "X-API-Key": key() } : {});
 
-// The service's own words, without the marks that they have for documentation.
+// An error message without the backticks that it has for the documentation.
 export const plain = (sentence) => sentence.replaceAll("`", "");
 
-// Several photos may need it at once: they share one question. Answers whether a key was given.
+// Asks once, even if several photos need the key. Resolves to whether one was entered.
 export function askForKey(detail) {
   asking ??= new Promise((done) => {
     const refused = key() ? "This key was refused. " : "";
-    const [asked] = plain(detail).split(/(?<=\.) /); // how to send it is the page's business
+    const [asked] = plain(detail).split(/(?<=\.) /); // the rest says how to send it, which the page does
     document.getElementById("key-detail").textContent = refused + asked;
     field.value = "";
     dialog.returnValue = "";

@@ -1,4 +1,4 @@
-// The page: photos come in by chooser, camera, drop or paste; each is sent, listed and shown.
+// The page: photos are chosen, taken, dropped or pasted; each is sent, listed and shown.
 
 import { percent, show, summary } from "./answer.js";
 import { model, node } from "./card.js";
@@ -6,23 +6,23 @@ import { listen } from "./evidence.js";
 import { draw } from "./photo.js";
 import { predict, Problem } from "./send.js";
 
-const AT_A_TIME = 2;
-const LONGEST = 2048; // pixels a side of the photo as it is shown
+const MAX_PARALLEL = 2;
+const MAX_SIDE = 2048; // pixels per side of the displayed photo
 const element = (id) => document.getElementById(id);
 const list = element("photos").firstElementChild;
 const photos = [];
 let current = null;
-let thumbnails = Promise.resolve(); // one after the other: large photos take much memory
+let thumbnails = Promise.resolve(); // one at a time: large photos take much memory
 
 const say = (text) => (element("say").textContent = text);
-const settled = ({ state }) => state === "done" || state === "failed";
+const isFinished = ({ state }) => state === "done" || state === "failed";
 
 function add(files) {
   const added = [...files].map((file) => ({ file, state: "queued", stop: new AbortController() }));
   if (!added.length) return;
   for (const photo of added) {
     photo.shown = () => photo === current;
-    photo.item = listed(photo);
+    photo.item = addToList(photo);
   }
   photos.push(...added);
   document.body.classList.add("busy-with-photos");
@@ -40,22 +40,22 @@ function clear() {
   element("photo").replaceChildren();
   element("result").hidden = element("photos").hidden = true;
   document.body.classList.remove("busy-with-photos");
-  say("All photos are removed.");
+  say("All photos removed.");
   element("choose").focus();
 }
 
 function next() {
-  const sent = photos.filter((photo) => photo.state !== "queued" && !settled(photo)).length;
-  const waiting = photos.filter(({ state }) => state === "queued").slice(0, AT_A_TIME - sent);
-  waiting.forEach(ask);
+  const sent = photos.filter((photo) => photo.state !== "queued" && !isFinished(photo)).length;
+  const waiting = photos.filter(({ state }) => state === "queued").slice(0, MAX_PARALLEL - sent);
+  waiting.forEach(sendPhoto);
 }
 
-async function ask(photo) {
+async function sendPhoto(photo) {
   const { file, stop } = photo;
   const started = performance.now();
   update(photo, { state: "sending", share: 0 });
   try {
-    const answer = await predict(file, stop.signal, (news) => update(photo, news));
+    const answer = await predict(file, stop.signal, (changes) => update(photo, changes));
     update(photo, { state: "done", answer, took: performance.now() - started });
     if (answer.image.orientation > 1) thumbnail(photo);
     if (photo.shown()) picture(photo);
@@ -67,8 +67,8 @@ async function ask(photo) {
   next();
 }
 
-function update(photo, news = {}) {
-  const { state, answer } = Object.assign(photo, news);
+function update(photo, changes = {}) {
+  const { state, answer } = Object.assign(photo, changes);
   const brief = state === "done" ? (answer.accepted ? `${answer.label} ${percent(answer.confidence)}` : "Not sure") : summary(photo);
   photo.item.querySelector("small").textContent = brief;
   photo.item.dataset.state = state === "done" && !answer.accepted ? "unsure" : state;
@@ -77,16 +77,16 @@ function update(photo, news = {}) {
   if (state === "busy" && !photo.waited) announce(photo, (photo.waited = true));
 }
 
-// To a screen reader: what became of the photo that is shown, and how many are done.
+// Tells screen readers the state of the current photo, and how many photos are done.
 function announce(photo, always = false) {
-  const done = photos.filter(settled).length;
+  const done = photos.filter(isFinished).length;
   if (!current || !(always || photo === current || done === photos.length)) return;
-  const told = always ? photo : current;
+  const announced = always ? photo : current;
   const count = photos.length > 1 ? ` ${done} of ${photos.length} photos are done.` : "";
-  say(`${told.file.name}: ${summary(told).replace(/\.$/, "")}.${count}`);
+  say(`${announced.file.name}: ${summary(announced).replace(/\.$/, "")}.${count}`);
 }
 
-function listed(photo) {
+function addToList(photo) {
   const button = node("button", document.createElement("canvas"), node("span", node("b", photo.file.name), node("small")));
   button.type = "button";
   button.addEventListener("click", () => choose(photo));
@@ -118,26 +118,26 @@ function choose(photo) {
   fit(photo);
   show(photo);
   picture(photo);
-  if (settled(photo)) announce(photo);
+  if (isFinished(photo)) announce(photo);
 }
 
 async function picture(photo) {
   const { answer } = photo;
-  const drawn = await draw(photo, LONGEST).catch(() => null);
-  if (!photo.shown() || photo.answer !== answer) return; // it is drawn anew, as the answer says
+  const drawn = await draw(photo, MAX_SIDE).catch(() => null);
+  if (!photo.shown() || photo.answer !== answer) return; // outdated: it is drawn again with the new answer
   if (drawn) element("photo").replaceChildren(drawn);
   fit(photo);
-  if (!drawn) blank(photo, "This browser cannot show the file; the service looks at it all the same.");
+  if (!drawn) blank(photo, "This browser cannot show the file, but the service can read it.");
 }
 
-// The frame has the shape of the upright photo: as the browser sees it, then as the service does.
+// Gives the frame the aspect ratio of the upright photo: first the browser's, then the service's.
 function fit(photo) {
   const drawn = element("photo").firstChild ?? { width: 4, height: 3 };
   const { width, height } = photo.answer?.image ?? drawn;
   element("frame").style.setProperty("--ratio", width / height);
-  // The map is not laid over what it does not fit.
-  const lies = photo.answer && element("photo").firstChild && (drawn.width > drawn.height) !== (width > height);
-  if (lies && width !== height) blank(photo, "This browser does not turn the photo upright as the service does.");
+  // Only the map is shown if the browser does not turn the photo upright: it would not match.
+  const isTurned = photo.answer && element("photo").firstChild && (drawn.width > drawn.height) !== (width > height);
+  if (isTurned && width !== height) blank(photo, "This browser cannot show the photo upright, so only the evidence map is shown.");
 }
 
 function blank(photo, reason) {
@@ -161,7 +161,7 @@ for (const id of ["choose", "take"]) {
 document.addEventListener("paste", (event) => add(event.clipboardData.files));
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
-    if (!event.dataTransfer.types.includes("Files")) return; // text, say
+    if (!event.dataTransfer.types.includes("Files")) return; // for example text
     event.preventDefault();
     const over = kind === "dragover" || kind === "dragenter" || (kind === "dragleave" && event.relatedTarget);
     document.body.classList.toggle("dragged-over", Boolean(over));
@@ -173,5 +173,5 @@ listen(say);
 const { classes } = await model();
 if (classes?.length > 1 && classes.length < 7) {
   const last = classes.at(-1);
-  element("lede").textContent = `${classes.slice(0, -1).join(", ")} or ${last}? Drop in a photo: see the answer, how sure it is, and where in the photo it comes from.`;
+  element("lede").textContent = `${classes.slice(0, -1).join(", ")} or ${last}? Add a photo to see the prediction, its confidence, and which regions decided.`;
 }

@@ -1,66 +1,66 @@
-// One photo to the service: shows progress, waits where it is told to, asks for a key.
+// Sends one photo to the service: reports progress, retries if it is busy, asks for a key.
 
 import { model } from "./card.js";
 import { askForKey, key, keyHeaders, plain } from "./key.js";
 
-const PATIENCE = 20; // times that a busy service is asked again
-const TIMES_OUT = 120_000; // milliseconds without an answer
+const MAX_ATTEMPTS = 20; // while the service is busy
+const TIMEOUT = 120_000; // milliseconds
 
-// What went wrong, in the service's own words.
+// An error, with the service's own message if there is one.
 export class Problem extends Error {
   constructor(status, body = {}) {
-    super(plain(body.detail ?? unsaid(status)));
+    super(plain(body.detail ?? defaultMessage(status)));
     this.status = status;
     this.code = body.code;
     this.request = body.request_id;
   }
 }
 
-function unsaid(status) {
+function defaultMessage(status) {
   if (status === 0) return "The service cannot be reached. Check the connection and try again.";
-  if (status === 413) return "The photo is larger than what stands before the service lets through.";
-  return `The service answered ${status} and said nothing more. Try again in a while.`;
+  if (status === 413) return "The photo is too large for a proxy in front of the service. Send a smaller one.";
+  return `The service answered ${status} without details. Try again later.`;
 }
 
-// Asks for one photo's answer; `tell` hears of {state, share, seconds, detail} on the way.
-export async function predict(file, signal, tell) {
+// Returns the prediction for one photo. Calls `report` with {state, share, seconds, detail}.
+export async function predict(file, signal, report) {
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
-    const used = key();
-    tell({ state: "sending", share: 0 });
-    const sent = (share) => tell({ state: share < 1 ? "sending" : "thinking", share });
-    const reply = (await locked()) ?? (await post(file, signal, sent));
+    const keyUsed = key();
+    report({ state: "sending", share: 0 });
+    const sent = (share) => report({ state: share < 1 ? "sending" : "thinking", share });
+    const reply = (await rejectedKey()) ?? (await post(file, signal, sent));
     if (reply.status === 200 && reply.body?.label) return reply.body;
     const problem = new Problem(reply.status, reply.body);
     if (reply.status === 401) {
-      tell({ state: "locked" });
-      if (key() === used && !(await askForKey(problem.message))) throw problem;
-    } else if ((reply.status === 503 || reply.status === 429) && attempt < PATIENCE) {
-      await pause(reply.wait, signal, (seconds) => tell({ state: "busy", seconds, detail: problem.message }));
+      report({ state: "locked" });
+      if (key() === keyUsed && !(await askForKey(problem.message))) throw problem;
+    } else if ((reply.status === 503 || reply.status === 429) && attempt < MAX_ATTEMPTS) {
+      await pause(reply.wait, signal, (seconds) => report({ state: "busy", seconds, detail: problem.message }));
     } else throw problem;
   }
 }
 
-// No photo goes on its way to be refused at its end: the card asks for the same key.
-async function locked() {
+// The model card needs the same key, so a photo is not uploaded in vain.
+async function rejectedKey() {
   const { status, ...body } = await model();
   return status === 401 ? { status, body } : null;
 }
 
-async function pause(seconds, signal, tell) {
+async function pause(seconds, signal, report) {
   for (let left = seconds; left > 0 && !signal.aborted; left--) {
-    tell(left);
+    report(left);
     await new Promise((done) => setTimeout(done, 1000));
   }
 }
 
-// fetch() cannot tell how much of a photo has been sent; this can.
+// fetch() does not report upload progress; XMLHttpRequest does.
 function post(file, signal, onShare) {
   return new Promise((done) => {
     const request = new XMLHttpRequest();
     request.open("POST", "predict?evidence=grid");
     for (const [name, value] of Object.entries(keyHeaders())) request.setRequestHeader(name, value);
-    request.timeout = TIMES_OUT;
+    request.timeout = TIMEOUT;
     request.upload.onprogress = (event) => event.total && onShare(event.loaded / event.total);
     request.upload.onload = () => onShare(1);
     request.onload = () => done({ status: request.status, body: parsed(request), wait: wait(request) });
@@ -76,11 +76,11 @@ function parsed(request) {
   try {
     return JSON.parse(request.responseText);
   } catch {
-    return undefined; // not the service, but something in front of it
+    return undefined; // from a proxy, not from the service
   }
 }
 
-// Seconds, which a server may also give as a date; by its own clock, for this one may be wrong.
+// Retry-After in seconds. If it is a date, compare it with the server's clock, not with this one.
 function wait(request) {
   const asked = request.getResponseHeader("Retry-After");
   if (!asked) return 2;

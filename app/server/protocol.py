@@ -25,7 +25,7 @@ MAX_HEADER_BYTES = 65_536
 MAX_PIPELINED = 100
 """Pipelined requests that may wait on one connection. Common clients do not pipeline at all."""
 MAX_CONNECTIONS = 4096
-"""It is less if the process may open few files: half of their number."""
+"""The limit is lower if the process may open fewer than 8192 files: half of that number."""
 HEADER_SECONDS = 10.0
 """Timeout for the headers of the first request, and of a later one after its first byte."""
 GRACE_SECONDS = 5.0
@@ -106,7 +106,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.transport = cast(Transport, _LingeringTransport(self.transport, self._close))
 
     def on_body(self, body: bytes) -> None:
-        """Part of the body was received. What follows the last part may be trailers: count anew."""
+        """Part of the body was received. Trailers may follow, so count header bytes from zero."""
         self._header_bytes = 0
         super().on_body(body)
 

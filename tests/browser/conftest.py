@@ -1,4 +1,4 @@
-"""A real Chromium before a real uvicorn; whatever else the browser asks for fails the test."""
+"""A real Chromium and a real uvicorn. A request to anywhere else fails the test."""
 
 import shutil
 import socket
@@ -31,7 +31,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.helpers import encoded, picture
 
-SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"  # git ignores it; look at them
+SCREENSHOTS = Path(__file__).resolve().parents[1] / "screenshots"  # not in git; to look at
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
@@ -41,7 +41,7 @@ Open = Callable[..., Page]
 
 
 def stripping(app: ASGIApp, prefix: str) -> ASGIApp:
-    """A proxy that takes `prefix` off and lets the app know nothing of it, as API stages do."""
+    """A proxy that strips `prefix` without telling the app, as API stages do."""
 
     async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -86,12 +86,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, service: str) -> Iterator[Open]:
-    """Opens an address of the service; at the end nothing may have gone wrong unseen."""
+    """Opens an address of the service. At the end, the browser must have logged no errors."""
     contexts: list[BrowserContext] = []
     wrong: list[str] = []
 
     def outside(route: Route) -> None:
-        wrong.append(f"asked for {route.request.url}")
+        wrong.append(f"requested {route.request.url}")
         route.abort()
 
     def opened(address: str = f"{service}/", **options: Any) -> Page:
@@ -112,8 +112,8 @@ def open_page(browser: Browser, service: str) -> Iterator[Open]:
     assert wrong == []
 
 
-# A refused photo is logged by the browser too; the tests look at what the page says of it.
-# Swagger UI has no component for files in lists, logs so, and shows its chooser all the same.
+# The browser logs each error response; the tests check what the page says about it.
+# Swagger UI logs that it has no component for files in lists, but shows a file chooser.
 _EXPECTED = ("the server responded with", "Could not find component: JsonSchema_string_binary")
 
 
@@ -123,33 +123,33 @@ def _is_wrong(said: ConsoleMessage) -> bool:
 
 
 def accessible(page: Page) -> None:
-    """What axe calls serious or critical must not be there."""
+    """axe must find no serious or critical problems."""
     found = Axe().run(page).response["violations"]
     bad = [one for one in found if one["impact"] in ("serious", "critical")]
     assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in bad] == []
 
 
 def shoot(page: Page, name: str, selector: str | None = None) -> Image.Image:
-    """Take a picture of the page, or of one element in it."""
+    """Take a screenshot of the page, or of one element."""
     SCREENSHOTS.mkdir(exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     size = page.viewport_size
     if selector:
         page.locator(selector).screenshot(path=path, animations="disabled")
     elif size and page.evaluate("matchMedia('(pointer: coarse)').matches"):
-        # A picture of more than the screen is taken as if nobody could touch it.
+        # A full-page screenshot would switch off touch: enlarge the screen instead.
         height = page.evaluate("document.documentElement.scrollHeight")
         page.set_viewport_size({"width": size["width"], "height": height})
         page.screenshot(path=path, animations="disabled")
         page.set_viewport_size(size)
     else:
-        whole = page.locator("dialog[open]").count() == 0  # what is behind one is not the matter
+        whole = page.locator("dialog[open]").count() == 0  # not what is behind a dialog
         page.screenshot(path=path, full_page=whole, animations="disabled")
     return Image.open(BytesIO(path.read_bytes())).convert("RGB")
 
 
 def difference(one: Image.Image, other: Image.Image) -> NDArray[np.float64]:
-    """By how much the channels differ, (height, width, 3), signed."""
+    """The signed difference of the channels, (height, width, 3)."""
     change: NDArray[np.float64] = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
     return change
 
@@ -169,7 +169,7 @@ PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobil
 
 
 def choose(page: Page, *photos: FilePayload) -> None:
-    """Choose photos and wait for the answer to each."""
+    """Choose photos and wait for all results."""
     page.set_input_files("#choose", photos)
     settled = page.locator(
         "#photos li:is([data-state=done], [data-state=unsure], [data-state=failed])"

@@ -1,4 +1,4 @@
-"""Swagger UI: tried out in a browser that can reach nothing but the service."""
+"""Swagger UI, in a browser that can reach only the service."""
 
 import json
 import re
@@ -18,31 +18,31 @@ PHOTO: FilePayload = {
 
 
 def operation(page: Page, path: str) -> Locator:
-    """Unfold a route."""
+    """Open a route."""
     block = page.locator(".opblock").filter(has=page.locator(f'[data-path="{path}"]'))
     block.locator(".opblock-summary-control").click()
     return block
 
 
-def tried(block: Locator) -> Any:
-    """Press Execute and return what the service answered."""
+def execute(block: Locator) -> Any:
+    """Press Execute and return the response."""
     block.get_by_role("button", name="Execute").click()
     live = block.locator(".live-responses-table")
     return json.loads(live.locator(".response-col_description pre").first.inner_text())
 
 
-def test_a_photo_is_tried_out(open_page: Open, service: str) -> None:
+def test_predict_can_be_tried(open_page: Open, service: str) -> None:
     page = open_page(f"{service}/docs")
     assert page.title() == "Skyspotter API"
     block = operation(page, "/predict")
     block.locator("input[type=file]").set_input_files([PHOTO])
-    assert tried(block)["label"] == "Winged Drones"
+    assert execute(block)["label"] == "Winged Drones"
     shoot(page, "docs")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_light_and_dark_on_every_screen_with_a_way_back(
+def test_light_and_dark_on_small_and_large_screens(
     open_page: Open, service: str, scheme: str, width: int
 ) -> None:
     page = open_page(
@@ -64,24 +64,24 @@ def test_light_and_dark_on_every_screen_with_a_way_back(
     expect(page.get_by_role("heading", name="What is flying there?")).to_be_visible()
 
 
-def test_a_batch_is_tried_out_with_a_chooser_for_each(open_page: Open, service: str) -> None:
+def test_a_batch_has_a_file_chooser_per_photo(open_page: Open, service: str) -> None:
     page = open_page(f"{service}/docs")
     block = operation(page, "/predict/batch")
     for number in range(2):
         block.locator("input[type=file]").nth(number).set_input_files([PHOTO])
         if number == 0:
             block.get_by_role("button", name="Add string item").click()
-    labels = [one["prediction"]["label"] for one in tried(block)["results"]]
+    labels = [one["prediction"]["label"] for one in execute(block)["results"]]
     assert labels == ["Winged Drones", "Winged Drones"]
     shoot(page, "docs-batch")
 
 
-def test_the_key_is_authorized_behind_a_prefix(open_page: Open) -> None:
+def test_authorization_works_behind_a_prefix(open_page: Open) -> None:
     with serving(prefix="/prod", api_keys=("right",)) as address:
         page = open_page(f"{address}/docs")
         block = operation(page, "/predict")
         block.locator("input[type=file]").set_input_files([PHOTO])
-        assert tried(block)["code"] == "unauthorized"
+        assert execute(block)["code"] == "unauthorized"
         page.locator(".auth-wrapper .authorize").first.click()
         dialog = page.locator(".modal-ux")
         dialog.locator("input").last.fill("right")

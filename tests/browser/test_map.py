@@ -1,4 +1,4 @@
-"""The photo as it is shown, and the evidence map over it."""
+"""The displayed photo, and the evidence map over it."""
 
 import re
 import shutil
@@ -30,8 +30,8 @@ from tests.browser.conftest import (
 )
 from tests.helpers import encoded, picture
 
-# What turns an upright picture into one that lies as each EXIF orientation says.
-LYING = {
+# The transposition that makes an upright picture need each EXIF orientation.
+TRANSPOSED = {
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE,
@@ -39,11 +39,11 @@ LYING = {
 }
 
 
-def lying(image: Image.Image, format: str, orientation: int) -> bytes:
-    """An image file whose EXIF says how to turn it upright."""
+def rotated(image: Image.Image, format: str, orientation: int) -> bytes:
+    """An image file that needs its EXIF orientation to be upright."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    turned = image if orientation == 1 else image.transpose(LYING[orientation])
+    turned = image if orientation == 1 else image.transpose(TRANSPOSED[orientation])
     quality = {} if format == "PNG" else {"quality": 92}
     return encoded(turned, format, exif=exif, **quality)
 
@@ -54,20 +54,20 @@ def frame(page: Page, opacity: int, name: str | None = None) -> Image.Image:
 
 
 def bare(page: Page) -> Image.Image:
-    """The photo alone, with nothing over it."""
+    """The photo without the map and the outlines."""
     page.locator("#views").evaluate("views => (views.style.display = 'none')")
     return frame(page, 0, "bare")
 
 
 def canvas(page: Page, selector: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """What is drawn on a canvas, (height, width, 4)."""
+    """The pixels of a canvas, (height, width, 4)."""
     uri = page.locator(selector).evaluate("canvas => canvas.toDataURL()")
     with Image.open(BytesIO(b64decode(uri.split(",")[1]))) as image:
         return np.asarray(image.convert("RGBA"), dtype=float)
 
 
 def asked(service: str, photo: bytes, kind: str) -> dict[str, Any]:
-    """What the service answers without the page."""
+    """The service's answer, requested without the page."""
     reply = httpx.post(f"{service}/predict?evidence={kind}", files={"file": photo})
     answer: dict[str, Any] = reply.json()
     return answer
@@ -82,19 +82,19 @@ def test_the_photo_is_shown_upright(
     upright = Image.new("RGB", size, (110, 160, 220))
     upright.paste(picture("Winged Drones", 5).resize((110, 80)), (160, 20))  # above the middle
     page = open_page(reduced_motion="reduce")
-    choose(page, payload("photo", lying(upright, format, orientation)))
+    choose(page, payload("photo", rotated(upright, format, orientation)))
     photo = bare(page)
     change = abs(difference(photo, upright.resize(photo.size)))
     corner = photo.height // 12  # they are round
     assert change[corner:-corner, corner:-corner].mean() < 4
 
 
-def test_of_an_animation_the_first_frame_is_shown(open_page: Open) -> None:
+def test_the_first_frame_of_an_animation_is_shown(open_page: Open) -> None:
     frames = [Image.new("RGB", (300, 200), colour) for colour in ("teal", "maroon", "olive")]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=40, loop=0)
     page = open_page(reduced_motion="reduce")
     choose(page, payload("film.gif", data))
-    expect(page.locator("#facts")).to_contain_text("3; the first one counts")
+    expect(page.locator("#facts")).to_contain_text("3; only the first is used")
     middles = set()
     for _ in range(4):
         photo = bare(page)
@@ -107,7 +107,7 @@ def test_of_an_animation_the_first_frame_is_shown(open_page: Open) -> None:
 def test_the_evidence_lies_on_the_object(open_page: Open, orientation: int) -> None:
     image, (x0, y0, x1, y1) = draw("Winged Drones", np.random.default_rng(5))
     page = open_page(reduced_motion="reduce")
-    choose(page, payload("turned.jpg", lying(image, "JPEG", orientation)))
+    choose(page, payload("turned.jpg", rotated(image, "JPEG", orientation)))
     expect(page.locator("#label")).to_have_text("Winged Drones")
     fully, without = (frame(page, opacity) for opacity in (100, 0))
     change = difference(fully, without)
@@ -180,7 +180,7 @@ def test_nine_views_are_outlined_and_have_one_grid(
     page = open_page(f"{many_views[1]}/")
     choose(page, SURE)
     expect(page.locator("#views i")).to_have_count(9)
-    expect(page.locator("#caption")).to_contain_text("looked at 9 overlapping views, outlined")
+    expect(page.locator("#caption")).to_contain_text("used 9 overlapping crops, outlined")
     answer = asked(many_views[1], SURE["buffer"], "grid")
     row, column = answer["evidence"]["rows"] - 2, answer["evidence"]["columns"] - 3
     page.mouse.move(*middle_of(page, answer, row, column))
@@ -188,11 +188,11 @@ def test_nine_views_are_outlined_and_have_one_grid(
     shoot(page, "nine-views")
 
 
-def test_a_region_is_touched(open_page: Open, service: str) -> None:
+def test_touching_a_region_shows_its_value(open_page: Open, service: str) -> None:
     answer = asked(service, SURE["buffer"], "grid")
     page = open_page(**PHONE)
     choose(page, SURE)
-    expect(page.locator("#caption")).to_contain_text("Touch a region for its number")
+    expect(page.locator("#caption")).to_contain_text("Touch a region to see its value")
     page.locator("#region").scroll_into_view_if_needed()
     page.touchscreen.tap(*middle_of(page, answer, 2, 3))
     expect_number(page, answer, "Winged Drones", 2, 3)
@@ -221,7 +221,7 @@ def test_a_format_that_the_browser_cannot_show(open_page: Open) -> None:
     upright = picture("Winged Drones", 5).resize((150, 300))
     choose(
         page,
-        payload("photo.tiff", lying(upright, "TIFF", 6)),
+        payload("photo.tiff", rotated(upright, "TIFF", 6)),
         payload("b.png", encoded(upright, "PNG")),
     )
     expect(page.locator("#photos canvas")).to_have_count(1)  # of the second
@@ -231,6 +231,6 @@ def test_a_format_that_the_browser_cannot_show(open_page: Open) -> None:
     assert box is not None
     assert box["width"] / box["height"] == pytest.approx(0.5, rel=0.02)
     page.locator("#clear").click()
-    choose(page, payload("notes.txt", b"no photo"))
+    choose(page, payload("notes.txt", b"not a photo"))
     expect(page.locator("#sure")).to_contain_text("This file is not an image")
     expect(page.locator("figure")).to_be_hidden()

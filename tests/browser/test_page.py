@@ -1,4 +1,4 @@
-"""The page as people use it."""
+"""The page: adding photos, results, the model card, keyboard, screen sizes."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def give(page: Page, event: str, kind: str, photo: FilePayload) -> None:
     )
 
 
-def test_a_chosen_photo_is_answered(open_page: Open, shipped: Predictor) -> None:
+def test_a_chosen_photo_is_classified(open_page: Open, shipped: Predictor) -> None:
     expected = shipped.predict(SURE["buffer"])
     page = open_page()
     expect(page.locator("h1")).to_be_visible()
@@ -59,16 +59,16 @@ def test_a_chosen_photo_is_answered(open_page: Open, shipped: Predictor) -> None
 
 
 @pytest.mark.parametrize(("event", "kind"), [("drop", "DragEvent"), ("paste", "ClipboardEvent")])
-def test_a_photo_that_is_dropped_or_pasted(open_page: Open, event: str, kind: str) -> None:
+def test_a_photo_can_be_dropped_or_pasted(open_page: Open, event: str, kind: str) -> None:
     page = open_page()
     give(page, event, kind, SURE)
     expect(page.locator("#label")).to_have_text("Winged Drones")
 
 
-def test_several_photos_each_with_its_own_outcome(open_page: Open) -> None:
+def test_each_of_several_photos_has_its_own_result(open_page: Open) -> None:
     page = open_page()
     choose(
-        page, SURE, UNSURE, DAMAGED, payload("notes.txt", b"no photo"), payload("empty.jpg", b"")
+        page, SURE, UNSURE, DAMAGED, payload("notes.txt", b"not a photo"), payload("empty.jpg", b"")
     )
     states = [item.get_attribute("data-state") for item in page.locator("#photos li").all()]
     assert states == ["done", "unsure", "failed", "failed", "failed"]
@@ -93,18 +93,20 @@ def test_several_photos_each_with_its_own_outcome(open_page: Open) -> None:
     expect(page.locator("#details")).to_be_visible()
 
 
-def test_not_sure_is_said_with_the_reason(open_page: Open, shipped: Predictor) -> None:
+def test_not_sure_is_explained(open_page: Open, shipped: Predictor) -> None:
     expected = shipped.predict(UNSURE["buffer"])
     assert not expected.accepted
     page = open_page()
     choose(page, UNSURE)
     expect(page.locator("#label")).to_have_text("Not sure")
-    expect(page.locator("#sure")).to_contain_text(f"Most like {expected.label}")
-    expect(page.locator("#why")).to_contain_text(f"Below {100 * shipped.card.threshold:.1f} %")
+    expect(page.locator("#sure")).to_contain_text(f"Closest to {expected.label}")
+    expect(page.locator("#why")).to_contain_text(
+        f"threshold of {100 * shipped.card.threshold:.1f} %"
+    )
     shoot(page, "not-sure")
 
 
-def test_from_start_to_answer_by_keyboard_alone(open_page: Open) -> None:
+def test_everything_works_by_keyboard(open_page: Open) -> None:
     page = open_page()
     _tab_to(page, "choose")
     _chooser_by_keyboard(page).set_files([SURE])
@@ -155,8 +157,8 @@ def test_axe_finds_nothing_serious(open_page: Open, scheme: str) -> None:
         accessible(page)
     page.get_by_role("button", name="Model").click()
     expect(page.locator("#card")).to_contain_text("Calibration error")
-    expect(page.locator("#card")).to_contain_text("It looks at the middle square of a photo alone")
-    expect(page.locator("#card")).to_contain_text("It always answers with one of its classes")
+    expect(page.locator("#card")).to_contain_text("It uses only the middle square of a photo")
+    expect(page.locator("#card")).to_contain_text("It always predicts one of its classes")
     accessible(page)
     shoot(page, f"card-{scheme}")
     page.keyboard.press("Escape")
@@ -167,18 +169,18 @@ def test_axe_finds_nothing_serious(open_page: Open, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 375, 3840])
-def test_from_a_phone_to_4k(open_page: Open, width: int) -> None:
+def test_screens_from_phone_to_4k(open_page: Open, width: int) -> None:
     page = open_page(**PHONE | {"viewport": {"width": width, "height": width * 9 // 16 + 500}})
     shoot(page, f"start-{width}")
     choose(page, SURE, DAMAGED)
-    page.get_by_text("The answer as JSON").click()
+    page.get_by_text("Response as JSON").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     frame, photo = (page.locator(name).bounding_box() for name in ("#frame", "#photo"))
     assert frame == photo
     label, figure = (page.locator(name).bounding_box() for name in ("#label", "figure"))
     assert label is not None
     assert figure is not None
-    assert width > 900 or label["y"] < figure["y"], "the answer comes first"
+    assert width > 900 or label["y"] < figure["y"], "the result is not above the photo"
     shoot(page, f"answer-{width}")
     accessible(page)
     page.get_by_role("button", name="Model").tap()
@@ -208,7 +210,7 @@ def test_long_names_stay_within_the_page(
             assert box is not None
             assert box["x"] + box["width"] <= width
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.get_by_text("Ask from a terminal").click()
+        page.get_by_text("Send with curl").click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         shoot(page, f"long-{width}")
         page.get_by_role("button", name="Model").click()
@@ -218,11 +220,11 @@ def test_long_names_stay_within_the_page(
         shoot(page, f"long-card-{width}")
 
 
-def test_all_photos_are_removed(open_page: Open) -> None:
+def test_clear_removes_all_photos(open_page: Open) -> None:
     page = open_page()
     expect(page.locator("#clear")).to_be_hidden()
     choose(page, SURE, DAMAGED)
-    expect(page.locator("h1")).to_have_count(1)  # for screen readers it never goes
+    expect(page.locator("h1")).to_have_count(1)  # hidden, but there for screen readers
     page.locator("#clear").click()
     expect(page.locator("#result")).to_be_hidden()
     expect(page.locator("#photos")).to_be_hidden()
@@ -232,7 +234,7 @@ def test_all_photos_are_removed(open_page: Open) -> None:
     expect(page.locator("#label")).to_have_text("Not sure")
 
 
-def test_a_strip_is_wide_enough_to_be_seen(open_page: Open) -> None:
+def test_a_narrow_photo_stays_visible(open_page: Open) -> None:
     page = open_page()
     choose(page, payload("strip.png", encoded(picture().resize((8, 900)), "PNG")))
     box = page.locator("#frame").bounding_box()
@@ -241,7 +243,7 @@ def test_a_strip_is_wide_enough_to_be_seen(open_page: Open) -> None:
     assert box["height"] < 800
 
 
-def test_dragged_text_is_left_alone(open_page: Open) -> None:
+def test_dragged_text_is_ignored(open_page: Open) -> None:
     page = open_page()
     free = page.evaluate(
         """() => {
@@ -269,12 +271,12 @@ def test_behind_a_prefix(open_page: Open, end: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
-def test_the_curl_line_runs_as_it_is(open_page: Open, tmp_path: Path) -> None:
+def test_the_curl_command_works(open_page: Open, tmp_path: Path) -> None:
     name = """it's "one"; photo.jpg"""
     (tmp_path / name).write_bytes(SURE["buffer"])
     page = open_page()
     choose(page, payload(name, SURE["buffer"]))
-    page.get_by_text("Ask from a terminal").click()
+    page.get_by_text("Send with curl").click()
     line = shlex.split(page.locator("#curl").inner_text())
     run = subprocess.run([*line, "--silent"], cwd=tmp_path, capture_output=True, check=True)
     assert json.loads(run.stdout)["label"] == "Winged Drones"

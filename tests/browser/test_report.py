@@ -1,4 +1,4 @@
-"""A training report in a real browser, opened from the disk: it must open anywhere."""
+"""A training report in a real browser, opened as a file."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def report(run: Path) -> str:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_and_everybody_can_read_it(
+def test_it_fits_the_screen_and_is_accessible(
     open_page: Open, finished: Path, width: int, scheme: str
 ) -> None:
     page = open_page(
@@ -27,23 +27,23 @@ def test_it_fits_and_everybody_can_read_it(
     shoot(page, f"report-{width}-{scheme}")
 
 
-def test_each_picture_is_there(open_page: Open, finished: Path) -> None:
+def test_all_pictures_load(open_page: Open, finished: Path) -> None:
     page = open_page(report(finished))
     pictures = page.locator("main img")
     assert pictures.count() > 10
     for picture in pictures.all():
         picture.scroll_into_view_if_needed()
-        picture.evaluate("image => image.decode()")  # fails where there is none
+        picture.evaluate("image => image.decode()")  # fails if there is none
     drawings = page.locator("main svg").all()
     assert len(drawings) > 10
     boxes = [drawing.bounding_box() for drawing in drawings]
     assert all(box and box["width"] > 100 and box["height"] > 50 for box in boxes)
 
 
-def test_the_keyboard_leads_through_it(open_page: Open, finished: Path) -> None:
+def test_keyboard_navigation(open_page: Open, finished: Path) -> None:
     page = open_page(report(finished))
     page.keyboard.press("Tab")
-    page.keyboard.press("Enter")  # skips what stands before the report
+    page.keyboard.press("Enter")  # skips to the report
     assert page.evaluate("document.activeElement.id") == "summary"
     links = page.locator("nav a").all()
     assert len(links) > 5

@@ -1,4 +1,4 @@
-"""What the page does where the service does not answer at once: waits, asks for a key, says so."""
+"""The page if the service is busy, slow or failing, or needs an API key."""
 
 import re
 import socket
@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import SURE, UNSURE, Open, accessible, payload, serving, shoot
 
-# Kept for the page: every text that a screen reader would have been given.
+# Records every text that a screen reader would announce.
 LISTEN = """() => {
   window.said = [];
   const say = document.getElementById("say");
@@ -22,8 +22,8 @@ LISTEN = """() => {
 }"""
 
 
-def test_a_full_service_is_waited_for(open_page: Open) -> None:
-    with serving(threads=1, queue_limit=0) as address, taking_the_place(address) as place:
+def test_an_overloaded_service_is_retried(open_page: Open) -> None:
+    with serving(threads=1, queue_limit=0) as address, occupied(address) as upload:
         page = open_page(f"{address}/")
         page.evaluate(LISTEN)
         page.set_input_files("#choose", [SURE])
@@ -32,7 +32,7 @@ def test_a_full_service_is_waited_for(open_page: Open) -> None:
             "Too many photos are waiting. Try again after Retry-After seconds."
         )
         page.wait_for_timeout(2500)  # it waits more than once
-        place.close()
+        upload.close()
         expect(page.locator("#label")).to_have_text("Winged Drones")
         expect(page.locator("#say")).to_contain_text("Winged Drones")
         waited, answered = page.evaluate("said")
@@ -41,8 +41,8 @@ def test_a_full_service_is_waited_for(open_page: Open) -> None:
 
 
 @contextmanager
-def taking_the_place(address: str) -> Iterator[socket.socket]:
-    """Somebody whose photo is long in coming; when the socket closes, the place is free."""
+def occupied(address: str) -> Iterator[socket.socket]:
+    """Keep the service busy with an upload that does not end until the socket is closed."""
     host, port = address.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as sending:
         sending.sendall(
@@ -63,10 +63,10 @@ def taking_the_place(address: str) -> Iterator[socket.socket]:
         (None, 2),
     ],
 )
-def test_the_wait_is_the_one_that_is_asked_for(
+def test_retry_after_decides_the_wait(
     open_page: Open, asked: str | Callable[[datetime], str] | None, seconds: int
 ) -> None:
-    now = datetime.now(UTC) - timedelta(days=1)  # the clocks need not agree
+    now = datetime.now(UTC) - timedelta(days=1)  # the clocks may differ
     headers = {"Date": format_datetime(now, usegmt=True)}
     if asked is not None:
         headers["Retry-After"] = asked if isinstance(asked, str) else asked(now)
@@ -80,7 +80,7 @@ def test_the_wait_is_the_one_that_is_asked_for(
     expect(page.locator("#result")).to_be_hidden()
 
 
-def test_a_slow_line_brings_the_answer_all_the_same(open_page: Open) -> None:
+def test_progress_on_a_slow_connection(open_page: Open) -> None:
     page = open_page()
     line = page.context.new_cdp_session(page)
     line.send("Network.enable")
@@ -93,18 +93,18 @@ def test_a_slow_line_brings_the_answer_all_the_same(open_page: Open) -> None:
     expect(page.locator("#label")).to_have_text("Winged Drones")
 
 
-def test_a_service_that_is_gone_can_be_asked_again(open_page: Open) -> None:
+def test_a_failed_request_can_be_repeated(open_page: Open) -> None:
     page = open_page()
     page.route("**/predict?*", lambda route: route.fulfill(status=502, body="<html>"), times=1)
     page.set_input_files("#choose", [SURE])
     expect(page.locator("#sure")).to_contain_text("The service answered 502")
-    expect(page.locator("#photo canvas")).to_be_visible()  # the message stands beside the photo
+    expect(page.locator("#photo canvas")).to_be_visible()  # the message is beside the photo
     shoot(page, "failed")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#label")).to_have_text("Winged Drones")
 
 
-def test_a_key_is_asked_for_and_kept_for_the_tab(open_page: Open) -> None:
+def test_the_key_is_requested_and_kept_for_the_tab(open_page: Open) -> None:
     with serving(api_keys=("right",)) as address:
         page = open_page(f"{address}/")
         sent: list[str] = []
@@ -112,7 +112,9 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(open_page: Open) -> None:
         page.set_input_files("#choose", [SURE, UNSURE])
         detail = page.locator("#key-detail")
         expect(detail).to_have_text(re.compile("^This service asks for an API key[^`]+$"))
-        assert not [url for url in sent if url.startswith("predict")], "no photo is sent in vain"
+        assert not [url for url in sent if url.startswith("predict")], (
+            "a photo is sent without a key"
+        )
         accessible(page)
         page.get_by_label("Key", exact=True).fill("wrong")
         page.keyboard.press("Enter")
@@ -129,7 +131,7 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(open_page: Open) -> None:
         assert "right" not in (page.locator("#curl").text_content() or "")
 
 
-def test_who_has_no_key_is_told_so(open_page: Open) -> None:
+def test_without_a_key_the_page_says_so(open_page: Open) -> None:
     with serving(api_keys=("right",)) as address:
         page = open_page(f"{address}/")
         page.set_input_files("#choose", [SURE])
@@ -141,7 +143,7 @@ def test_who_has_no_key_is_told_so(open_page: Open) -> None:
         expect(page.locator("#card-body")).to_contain_text("asks for an API key")
 
 
-def test_a_card_that_cannot_be_had_says_why(open_page: Open) -> None:
+def test_a_missing_model_card_is_explained(open_page: Open) -> None:
     page = open_page()
     words = {"detail": "Not loaded; `/health` says more.", "code": "not_ready", "request_id": "1"}
     page.route("**/model", lambda to: to.fulfill(status=503, json=words))
