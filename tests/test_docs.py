@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from app.errors import ERRORS
+from app.metrics import Metrics
 from app.schemas import Prediction
 from app.settings import PREFIX, Settings
 from ml.cli.main import cli
@@ -70,6 +71,16 @@ def test_error_table_matches_the_registry() -> None:
     # Clients never receive 499: it stands for a client that has disconnected.
     errors = {(e.status, e.code): e.example.replace("`", "") for e in ERRORS if e.status != 499}
     assert {key: text.replace("`", "") for key, text in rows.items()} == errors
+
+
+def test_metrics_table_matches_the_metrics() -> None:
+    rows = {
+        (name.strip("`"), kind)
+        for name, kind, _ in table(read("docs/operations.md"), 3)
+        if name.startswith("`skyspotter_")
+    }
+    types = re.findall(r"^# TYPE (skyspotter_\w+) (\w+)$", Metrics().text().decode(), re.MULTILINE)
+    assert rows == {(name, kind) for name, kind in types if not name.endswith("_created")}
 
 
 def test_training_options_table_matches_the_command() -> None:
