@@ -1,11 +1,11 @@
-"""A set that no default was chosen on: UCI's handwritten digits, as photos of all sizes.
+"""Write a data set on which no default was chosen: handwritten digits as photos of many sizes.
 
     python weights/digits.py FOLDER
     python -m ml train FOLDER
 
-scikit-learn brings them (Alpaydin & Kaynak 1998, https://doi.org/10.24432/C50P49): 8 x 8 levels
-of grey each. Here the later digits are rarer, from 178 down to 35, and sides run from 40 to 480
-pixels.
+The digits come with scikit-learn (Alpaydin & Kaynak 1998, https://doi.org/10.24432/C50P49); each
+has 8 x 8 grey levels. The classes are imbalanced, from 178 pictures of zero to 35 of nine. The
+sides range from 40 to 480 pixels.
 """
 
 import random

