@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
@@ -14,17 +14,12 @@ ARGUMENTS = {"data"}
 """The fields that are positional arguments. All other fields with a description are options."""
 
 
-class TrainCommand(Protocol):
-    """A command that gets the settings of a run."""
+def with_config_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each described field of `Config`, beside its own options.
 
-    __name__: str
-
-    def __call__(self, config: Config, given: set[str], **options: Any) -> None:
-        """Run with `config`; `given` names the options of the command line."""
-
-
-def with_config_options(function: TrainCommand) -> Callable[..., None]:
-    """Give a command an option for each described field of `Config`, beside its own options."""
+    Args:
+        function: its first two parameters are a Config, and the names of the options given.
+    """
     own = list(inspect.signature(function, eval_str=True).parameters.values())[2:]
     fields = {name: field for name, field in Config.model_fields.items() if field.description}
 

@@ -1,6 +1,7 @@
 import csv
 import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ from ml.training.state import TrainingState
 
 
 @pytest.fixture(autouse=True)
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small pictures need no second thread, and waiting threads slow down a busy machine."""
+    threads = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("torch.set_num_threads", lambda _: None)
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def trainer(photos: Path, output: Path, resume: bool = False, **settings: Any) -> Trainer:
@@ -50,7 +55,7 @@ def after_steps(trainer: Trainer, count: int, happens: Any) -> None:
         if next(steps) == count:
             happens()
 
-    trainer.bar.step = stepped  # type: ignore[method-assign]
+    trainer.bar.step = stepped  # type: ignore[method-assign, assignment]
 
 
 def test_deleted_or_damaged_photos_do_not_stop_a_run(

@@ -209,17 +209,17 @@ def test_old_option_names_are_accepted_but_not_shown(
         assert call("train", drawn, *options).exit_code == 0
     assert configs[0] == configs[1]
     assert (configs[0].target_precision, configs[0].grid, configs[0].ood) == (0.9, 3, tmp_path)
-    for command, old in OLD_OPTIONS.items():
+    for command, names in OLD_OPTIONS.items():
         said = call(command, "--help").output
-        for name in old:
+        for name in names:
             assert not re.search(rf"{name}[ ,]", said)
     assert call("synthesize", tmp_path / "set", "--others", "--images-per-class", 1).exit_code == 0
     assert not (tmp_path / "set" / "Flying Birds").exists()
     result = call("export", SHIPPED_MODEL, "--output", tmp_path / "x.onnx", "--calibration", drawn)
     assert "--calibration-data" in result.output
     out = tmp_path / "out.json"
-    options = ("--split", "all", "--views", 2, "--others", tmp_path / "set", "--json", out)
-    assert call("evaluate", SHIPPED_MODEL, drawn, *options).exit_code == 0
+    old = ("--split", "all", "--views", 2, "--others", tmp_path / "set", "--json", out)
+    assert call("evaluate", SHIPPED_MODEL, drawn, *old).exit_code == 0
     assert json.loads(out.read_text())["others"]["photos"] == 6
     model = shutil.copy(SHIPPED_MODEL, tmp_path / "model.onnx")
     assert call("calibrate", model, drawn, "--precision", 0.8).exit_code == 0

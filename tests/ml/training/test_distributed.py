@@ -31,7 +31,8 @@ def test_all_processes_get_the_same_results_in_the_same_order(tmp_path: Path) ->
     script.write_text(
         "import sys; from pathlib import Path; from ml.training.distributed import process_group\n"
         "with process_group() as group:\n"
-        "    got = group.broadcast(lambda: group.rank), group.gather([group.rank] * (1 + 2 * group.rank))\n"
+        "    got = group.broadcast(lambda: group.rank),\n"
+        "    got += (group.gather([group.rank] * (1 + 2 * group.rank)),)\n"
         "    (Path(sys.argv[1]) / f'{group.rank}.txt').write_text(str(got))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -32,7 +32,6 @@ def test_runs_of_any_length_have_a_schedule(epochs: int) -> None:
     for _ in range(epochs):
         step(optimiser)
         rates.append(optimiser.learning_rate)
-    print(rates)
     assert all(0 < rate <= config.learning_rate * 1.0001 for rate in rates[:-1])
     if epochs > 2:
         assert max(rates) == pytest.approx(config.learning_rate)

@@ -7,7 +7,7 @@ from ml.training.state import EXPORT_SECONDS, TrainingState
 
 
 def config(**settings: float) -> Config:
-    return Config(data=None, output=Path("run"), **settings)  # type: ignore[arg-type]
+    return Config(data=None, output=Path("run"), **settings)
 
 
 @pytest.mark.parametrize(
