@@ -4,10 +4,10 @@
 
 The reference is what https://github.com/pytorch/vision/blob/main/references/classification/train.py
 does by default: float32, SGD with momentum, RandomResizedCrop and mirror image, every parameter
-trained, torch's own number of threads. It learns the same network from the same start on the same
-photos, with 1 loading worker and with as many as the CPUs; the faster one counts. Loops take
-turns, each in a process of its own, so that neither profits from the other's settings. Speed is
-that of learning alone, without evaluation; accuracy is that of the last epoch on the test photos.
+trained, torch's default number of threads. It trains the same network from the same parameters on
+the same photos, with 1 loading worker and with one for each CPU; the faster one counts. The loops
+alternate, each in a process of its own, so that neither uses the other's settings. Speed excludes
+evaluation; accuracy is that of the last epoch on the test photos.
 """
 
 import argparse
@@ -43,13 +43,14 @@ from ml.runs.run import choose_strategy
 from ml.torchvision_import import transforms
 from ml.trainer import Trainer
 from ml.training.config import Config
+from ml.training.setup import set_up
 
 ROOT = Path(__file__).resolve().parents[1]
 Item = tuple[torch.Tensor, int]
 
 
 class Photos(Dataset[Item]):
-    """What torchvision's ImageFolder does, on the photos of one split."""
+    """The photos of one split, loaded as by torchvision's ImageFolder."""
 
     def __init__(
         self, samples: list[Sample], classes: tuple[str, ...], steps: list[nn.Module]
@@ -92,7 +93,7 @@ def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float
         for split, steps in (("train", augment), ("test", centre))
     )
     criterion = nn.CrossEntropyLoss()
-    # The reference's 0.1 is for learning from nothing, and ruins what fine-tuning starts from.
+    # The reference's 0.1 is for random parameters; it destroys pretrained ones.
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=30, gamma=0.1)
     seconds, images = 0.0, 0
@@ -124,13 +125,13 @@ def own(folder: ImageFolder, epochs: int) -> dict[str, float]:
     """Train as `python -m ml train` does."""
     trainer = _trainer(folder, epochs)
     trainer.run()
-    summary = trainer.standing.summary("completed")
-    accuracy = trainer.standing.history[-1]["test_accuracy"]
+    summary = trainer.state.summary("completed")
+    accuracy = trainer.state.history[-1]["test_accuracy"]
     return {"speed": summary["images_per_second"], "accuracy": accuracy}
 
 
 def parts(folder: ImageFolder) -> dict[str, float]:
-    """Milliseconds an image that each part of the own loop takes, one after another."""
+    """Measure the milliseconds per image of each part of our loop, in sequence."""
     trainer = _trainer(folder, epochs=9)
     device, batch = trainer.device, trainer.config.batch
     photos = [sample.path for sample in folder.of("train")[:batch]]
@@ -147,23 +148,23 @@ def parts(folder: ImageFolder) -> dict[str, float]:
 
     trainer.network.train()
     trainer.frozen.eval()
-    for _ in range(4):  # all but the last are for warming up
+    for _ in range(4):  # the last one counts; the others warm up
         with timed("decode"):
             images = [decode(path.read_bytes()).image for path in photos]
         with timed("augment"):
             crops = [augment(image).permute(1, 2, 0) for image in images]
-        with timed("mixup and labels"):
+        with timed("targets"):
             labels = torch.arange(len(crops)) % len(folder.classes)
-            pixels, wanted = trainer.lesson(torch.stack(crops), labels)
+            pixels, target = trainer.targets(torch.stack(crops), labels)
         with timed("to the device, normalise"):
             numbers = normalise(device.to(pixels))
         with timed("forward"), device.autocast():
             logits = trainer.network(numbers).logits
         with timed("backward"):
-            loss = nn.functional.cross_entropy(logits.float(), device.to(wanted))
+            loss = nn.functional.cross_entropy(logits.float(), device.to(target))
             loss.backward()  # type: ignore[no-untyped-call]
         with timed("optimiser and average"):
-            trainer.optimisation.step()
+            trainer.optimiser.step()
     return taken
 
 
@@ -171,11 +172,12 @@ def _trainer(folder: ImageFolder, epochs: int) -> Trainer:
     output = Path(tempfile.mkdtemp())
     config = Config(data=folder.root, output=output, epochs=epochs)
     strategy, _ = choose_strategy(folder, "auto")
-    return Trainer(config, folder, Preprocessing(strategy=strategy), Console(quiet=True))
+    setup = set_up(config, folder, Preprocessing(strategy=strategy))
+    return Trainer(setup, Console(quiet=True))
 
 
 def _one(data: Path, loop: str, epochs: int) -> dict[str, float]:
-    """Run one loop in a process of its own."""
+    """Run one loop in a separate process."""
     command = [sys.executable, __file__, str(data), "--loop", loop, "--epochs", str(epochs)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=True)
@@ -184,7 +186,7 @@ def _one(data: Path, loop: str, epochs: int) -> dict[str, float]:
 
 
 def compare(data: Path, epochs: int, rounds: int) -> None:
-    """Print speed and accuracy of all loops, their ratio, and where the own time goes."""
+    """Print speed and accuracy of all loops, their ratio, and the time of each part of ours."""
     cpus = os.cpu_count() or 1
     loops = ["own", *(f"reference, workers {n}" for n in sorted({1, cpus}))]
     runs: dict[str, list[dict[str, float]]] = {loop: [] for loop in loops}
@@ -200,16 +202,18 @@ def compare(data: Path, epochs: int, rounds: int) -> None:
     fastest = max(speeds[loop] for loop in loops[1:])
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cpus} CPUs"
     console.print(f"{speeds['own'] / fastest:.2f} times as fast, on {device}, {epochs} epochs.")
-    shares = Table("part of the own loop", "ms an image")
+    shares = Table("part of our loop", "ms an image")
     for name, milliseconds in _one(data, "parts", epochs).items():
         shares.add_row(name, f"{milliseconds:.2f}")
     console.print(shares)
 
 
 def main() -> None:
-    """Compare, or run the one loop that is asked for."""
+    """Compare all loops, or run the one that `--loop` names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, nargs="?", help="image folder; drawn if left out")
+    parser.add_argument(
+        "data", type=Path, nargs="?", help="image folder (default: a synthetic set)"
+    )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop", help=argparse.SUPPRESS)

@@ -1,9 +1,9 @@
-"""Skyspotter's machine-learning half: network, data, training, export, prediction."""
+"""Skyspotter's machine learning: network, data, training, export, prediction."""
 
 import os
 
 __version__ = "0.1.0"
 
-# ONNX Runtime's own packages report to their maker and keep a mark of the machine on disk, in
-# HOME or TMPDIR, from the moment that they are imported. What is served is nobody else's business.
+# ONNX Runtime's packages send telemetry and write a machine identifier to HOME or TMPDIR as soon
+# as they are imported. This turns it off.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,7 +1,7 @@
-"""Photos as tensors for training: decoded by the one decoder, cropped anew each time.
+"""Photos as tensors for training: decoded as in serving, with a new random crop each time.
 
-What is random follows from the seed, the epoch and the photo alone: not from what was loaded
-before, nor by which worker. So an epoch can be run again, and is the same.
+Randomness depends on the seed, the epoch and the photo only, not on the order of loading or the
+worker. An epoch that is repeated is therefore identical.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,18 +22,19 @@ from ml.torchvision_import import transforms
 Item = tuple[Tensor, int]
 Augment = Literal["full", "crops"]
 UNREADABLE = -2
+"""Photo i has the label UNREADABLE - i if it can no longer be read."""
 
 
 def seed_from(*numbers: int) -> int:
-    """Mix numbers into one seed of 32 bits, which is all that torch's generator takes in."""
+    """Mix numbers into one seed of 32 bits, the size that torch's generator uses."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-class Batches(Sampler[list[int]]):
-    """The numbers of the photos of each step, shuffled anew each `epoch`.
+class BatchSampler(Sampler[list[int]]):
+    """The photo numbers of each batch, in another random order for each `epoch`.
 
-    Photo i of epoch e has the number e * photos + i. Each of several processes takes its share
-    of every batch; what is left over at the end of an epoch waits for another one.
+    Photo i of epoch e has the number e * photos + i. Each process gets its part of every batch.
+    An incomplete last batch is dropped, unless it is the only one.
     """
 
     def __init__(self, photos: int, batch: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
@@ -42,7 +43,7 @@ class Batches(Sampler[list[int]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        # A last batch of one photo has no statistics for batch norm after the pooling.
+        # A last batch of one photo would have no statistics for batch norm after the pooling.
         return max(1, self.photos // self.batch)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -53,11 +54,11 @@ class Batches(Sampler[list[int]]):
 
 
 class PhotoDataset(Dataset[Item]):
-    """Items are (uint8 (size, size, 3) RGB, index of the class, or -1 for none of the classes).
+    """Items are (uint8 (size, size, 3) RGB, class index, or -1 for out-of-distribution pictures).
 
-    With `augment` each number crops and alters its photo in its own way; without, it gives the
-    centre view that a served model with one view sees. A photo i that cannot be read any more is
-    a blank picture of no class, with the label -2 - i.
+    With `augment` each number has its own random augmentation; without, an item is the centre
+    crop that a served model sees. A photo i that can no longer be read is replaced by a blank
+    picture with the label -2 - i.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class PhotoDataset(Dataset[Item]):
         try:
             data = sample.path.read_bytes()
             photo = decode(data, needed_side=self.preprocessing.needed_side)
-        except (OSError, ImageError):  # it was fine when the run began, and hours have passed
+        except (OSError, ImageError):  # it was readable when the run began
             size = self.preprocessing.size
             blank = torch.tensor(PADDING, dtype=torch.uint8).repeat(size, size, 1)
             return blank, UNREADABLE - index
@@ -97,7 +98,7 @@ class PhotoDataset(Dataset[Item]):
 
 
 def augmentation(preprocessing: Preprocessing, augment: Augment) -> nn.Module:
-    """Random crop as the strategy has it, mirror image; if `full`, colours, shapes, a patch erased.
+    """Random crop by the strategy and flip; if `full`, also TrivialAugment and random erasing.
 
     TrivialAugment: Müller & Hutter 2021, https://arxiv.org/abs/2103.10158. Random erasing:
     Zhong et al. 2020, https://arxiv.org/abs/1708.04896.
@@ -106,7 +107,7 @@ def augmentation(preprocessing: Preprocessing, augment: Augment) -> nn.Module:
     crop: nn.Module
     if preprocessing.strategy == "native":
         crop = transforms.RandomCrop(size, pad_if_needed=True, fill=PADDING)
-    else:  # any crop of the resized photo is a crop of the photo: one resampling does both
+    else:  # resizes and crops in one resampling
         crop = transforms.RandomResizedCrop(size, scale=(0.35, 1.0))
     steps = [crop, transforms.RandomHorizontalFlip()]
     if augment == "full":

@@ -1,8 +1,8 @@
-"""The network: MobileNetV2 with extra multi-scale capacity, and a logit for every region.
+"""The network: MobileNetV2 with multi-scale branches, and logits for each image region.
 
 MobileNetV2: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
-https://arxiv.org/abs/1801.04381; torchvision's module, untouched. Three of its stages are
-brought to 128 channels at 1/32 of the resolution and added:
+https://arxiv.org/abs/1801.04381; torchvision's module, unchanged. The outputs of three stages
+are reduced to 128 channels at 1/32 of the resolution and added:
 
     image 3x224x224
       └─ stages 0..6   32x28x28  ─ Downscale ─ Downscale ─┐
@@ -24,7 +24,7 @@ DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Output(NamedTuple):
-    """What a network answers: the mean of `evidence` over its cells is `logits`."""
+    """A network's output. The mean of `evidence` over its cells equals `logits`."""
 
     logits: Tensor  # (N, classes)
     evidence: Tensor  # (N, classes, 7, 7) at 224x224
@@ -42,7 +42,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Downscale(nn.Module):
-    """C channels to 128 at half the resolution, in two branches of 64 side by side."""
+    """C channels to 128 at half the resolution, in two parallel branches of 64."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Downscale(nn.Module):
 
 
 class Net(nn.Module):
-    """The network for any number of classes of at least 2; input is normalised RGB."""
+    """The network for two or more classes; its input is normalised RGB."""
 
     def __init__(self, num_classes: int = 4) -> None:
         if num_classes < 2:
@@ -85,11 +85,11 @@ class Net(nn.Module):
         return Output(self.classifier(reduced.flatten(1)), self._evidence(fused))
 
     def _evidence(self, fused: Tensor) -> Tensor:
-        """Each cell's own logits.
+        """Compute the logits of each cell.
 
-        All that follows the pooling is affine in evaluation mode, and an affine map of a mean is
-        the mean of the affine map: applied to each cell it gives maps whose mean is the logit.
-        In training mode the batch's statistics take part, and the identity does not hold.
+        In evaluation mode all layers after the pooling are affine, and an affine map of a mean is
+        the mean of the affine map. Applied to each cell, they give maps whose mean is the logit.
+        In training mode batch norm uses the batch's statistics, and this does not hold.
         """
         norm = self.norm
         assert norm.running_mean is not None
@@ -106,7 +106,7 @@ class Net(nn.Module):
 
 
 class PlainNet(nn.Module):
-    """MobileNetV2 with a linear head: what the extra capacity is measured against."""
+    """MobileNetV2 with a linear head, as a baseline."""
 
     def __init__(self, num_classes: int = 4) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ NETWORKS: dict[str, type[Net] | type[PlainNet]] = {"skyspotter": Net, "plain": P
 
 
 class NormalisedNetwork(nn.Module):
-    """A network with normalisation in front: what stands in the ONNX file."""
+    """A network that normalises its input, as exported to ONNX."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -144,8 +144,8 @@ class NormalisedNetwork(nn.Module):
 def normalise(pixels: Tensor) -> Tensor:
     """RGB bytes, uint8 (N, H, W, 3), to the network's input, float32 (N, 3, H, W).
 
-    Channels come first before anything is computed: ONNX Runtime takes twenty times as long to
-    subtract three values that lie side by side, a quarter of all that an int8 model takes.
+    Channels are moved first, before the arithmetic: in the channels-last layout ONNX Runtime takes
+    twenty times as long for the subtraction, a quarter of an int8 model's time.
     """
     mean = torch.tensor(MEAN, device=pixels.device)[:, None, None] * 255  # (3, 1, 1)
     deviation = torch.tensor(DEVIATION, device=pixels.device)[:, None, None] * 255

@@ -1,9 +1,9 @@
-"""The only door to torchvision: import it from here.
+"""Import torchvision from here only.
 
-torchvision's wheels on the public index are built for CUDA. Beside a CPU build of torch their
-compiled operators don't load, and the import dies with `operator torchvision::nms does not
-exist`, for it registers shapes for two operators that then have no schema. Defining the schemas
-first, as torchvision's own C++ source does, cures it; Skyspotter calls neither operator.
+torchvision's wheels on the public index are built for CUDA. With a CPU build of torch their
+compiled operators do not load, and the import fails with `operator torchvision::nms does not
+exist`, because it registers shapes for two operators that have no schema. Defining the schemas
+first, as torchvision's C++ source does, solves this. Skyspotter calls neither operator.
 """
 
 from collections.abc import Callable

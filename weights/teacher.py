@@ -23,7 +23,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ml.model import DEVIATION, MEAN, NETWORKS, Output
-from ml.models.card import Split
 from ml.runs.run import run
 from ml.training.config import Config
 
@@ -82,7 +81,9 @@ def main(
             network="plain",
             freeze=8,
             epochs=epochs,
-            split=Split(seed=seed, test=test, validation=validation),
+            seed=seed,
+            test=test,
+            validation=validation,
         )
         run(config, Console())
 

@@ -1,11 +1,14 @@
-"""What all commands of the command line have in common: examples, and errors that are one line."""
+"""What all commands share: help, examples, old option names, and errors of one line."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from inspect import getdoc
+from typing import Any, ParamSpec
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from ml.errors import SkyspotterError
 
@@ -37,10 +40,10 @@ EXAMPLES = {
         "score 's3://bucket/photos/**/*.jpg' --output predictions.parquet",
         "score gs://bucket/photos --output predictions.parquet --ray auto",
     ),
-    "calibrate": ("calibrate weights/model.onnx path/to/folder --precision 0.95",),
+    "calibrate": ("calibrate weights/model.onnx path/to/folder --target-precision 0.95",),
     "export": (
         "export runs/latest --output model.onnx",
-        "export runs/latest --output model.int8.onnx --int8 --calibration path/to/folder",
+        "export runs/latest --output model.int8.onnx --int8 --calibration-data path/to/folder",
     ),
     "report": ("report runs/latest",),
     "synthesize": ("synthesize pictures --images-per-class 20 --seed 1",),
@@ -50,21 +53,42 @@ EXAMPLES = {
         "inspect path/to/folder --json > data.json",
     ),
 }
+OLD_OPTIONS = {
+    "train": {"--precision": "--target-precision", "--others": "--ood", "--views": "--grid"},
+    "evaluate": {"--others": "--ood", "--views": "--grid"},
+    "calibrate": {"--precision": "--target-precision"},
+    "export": {"--calibration": "--calibration-data"},
+    "synthesize": {"--others": "--ood"},
+}
+"""Names of older versions, which are accepted but not shown in the help."""
 EXTRAS = {"pyarrow": "bulk", "fsspec": "bulk", "ray": "ray"}
-"""Which packages come with which extra; all others with `training`."""
+"""The extra that installs a package; `training` installs all others."""
 
 console = Console()
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
+class Command(TyperCommand):
+    """A command that accepts old names of its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replace old option names before parsing."""
+        renamed = OLD_OPTIONS.get(str(self.name), {})
+        end = args.index("--") if "--" in args else len(args)
+        for i, argument in enumerate(args[:end]):
+            name, equals, value = argument.partition("=")
+            args[i] = renamed.get(name, name) + equals + value
+        return super().parse_args(ctx, args)
+
+
 def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Add a command whose own errors are one line for a person, and exit status 1."""
+    """Add a command. Errors of Skyspotter are printed in one line; the exit status is then 1."""
 
     @wraps(function)
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
             function(*args, **kwargs)
-        except BrokenPipeError:  # the reader, such as `head`, has enough: Click ends quietly
+        except BrokenPipeError:  # a reader such as `head` has closed the pipe: Click ends quietly
             raise
         except SkyspotterError as error:
             errors.print(str(error), style="red")
@@ -81,5 +105,9 @@ def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
             )
             raise typer.Exit(1) from error
 
-    examples = [f"  python -m ml {line}" for line in EXAMPLES.get(function.__name__, ())]
-    return cli.command(epilog="\n".join(["\b", "Examples:", *examples]))(guarded)
+    examples = [f"  skyspotter {line}" for line in EXAMPLES.get(function.__name__, ())]
+    # Typer would keep the docstring's line breaks.
+    text = re.sub(r"(?<!\n)\n(?!\n)", " ", getdoc(function) or "")
+    return cli.command(cls=Command, help=text, epilog="\n".join(["\b", "Examples:", *examples]))(
+        guarded
+    )

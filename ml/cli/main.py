@@ -1,6 +1,6 @@
 """The command line: `python -m ml COMMAND`, or `skyspotter COMMAND`.
 
-Commands import what they need when they run: `predict` works where torch is not installed.
+Each command imports what it needs when it runs, so that `predict` works without torch.
 """
 
 import json
@@ -12,145 +12,77 @@ from typing import Annotated, Literal
 import typer
 
 from ml.cli.command import cli, command, console, errors
+from ml.cli.options import with_config_options
 from ml.cli.output import predict_files, write_predictions
 from ml.files import find
-from ml.models.card import Split
 from ml.predictor import SHIPPED_MODEL, Predictor
+from ml.training.config import Config
 
 __all__ = ["cli", "main"]
 
 
 @command
+@with_config_options
 def train(
-    context: typer.Context,
-    data: Annotated[Path | None, typer.Argument(help="Image folder; drawn if left out.")] = None,
-    output: Annotated[Path, typer.Option(help="The run folder to write.")] = Path("runs/latest"),
-    initial: Annotated[
-        str, typer.Option(help="Where to start: shipped, imagenet, none or a safetensors file.")
-    ] = "shipped",
-    strategy: Annotated[
-        Literal["auto", "native", "shorter-side"],
-        typer.Option(help="How photos are brought to size."),
-    ] = "auto",
-    views: Annotated[
-        int, typer.Option(help="Grid of crops a side when serving.", min=1, max=5)
-    ] = 1,
-    size: Annotated[
-        int, typer.Option(help="Side of the network's input, in pixels.", min=32, max=1024)
-    ] = 224,
-    augment: Annotated[
-        Literal["full", "crops"], typer.Option(help="How photos are varied.")
-    ] = "full",
-    mixup: Annotated[float, typer.Option(help="How much photos blend.", min=0)] = 0.2,
-    label_smoothing: Annotated[float, typer.Option(min=0, max=0.5)] = 0.1,
-    averaged_epochs: Annotated[
-        float, typer.Option(help="Epochs that parameters are averaged over (EMA); 0: none.", min=0)
-    ] = 2.0,
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
-    batch: Annotated[int, typer.Option(min=2)] = 32,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    test: Annotated[
-        float, typer.Option(help="Share that is never trained on.", min=0, max=0.99)
-    ] = 0.3,
-    validation: Annotated[
-        float, typer.Option(help="Share of the rest that selects.", min=0, max=0.99)
-    ] = 0.15,
-    precision: Annotated[
-        float, typer.Option(help="Share of accepted answers to be right.", min=0.5, max=0.9999)
-    ] = 0.99,
-    network: Annotated[
-        Literal["skyspotter", "plain"],
-        typer.Option(help="plain is MobileNetV2 with a linear head, to compare with."),
-    ] = "skyspotter",
-    freeze: Annotated[
-        int, typer.Option(help="First stages, of 19, to leave as they are.", min=0, max=19)
-    ] = 4,
-    teacher: Annotated[
-        Path | None, typer.Option(help="A model.onnx of the same classes to learn from as well.")
-    ] = None,
-    others: Annotated[
-        Path | None, typer.Option(help="Pictures of none of the classes, to learn to refuse.")
-    ] = None,
-    patience: Annotated[
-        int, typer.Option(help="Stop after so many epochs without a better one; 0: never.", min=0)
-    ] = 0,
-    time_budget: Annotated[
-        float, typer.Option(help="Minutes that all may take; 0: as many as it needs.", min=0)
-    ] = 0,
-    limit_data: Annotated[
-        int,
-        typer.Option(help="Photos of a class and split to use, to try things out; 0: all.", min=0),
-    ] = 0,
-    workers: Annotated[int, typer.Option(help="Processes that load photos.", min=0)] = 1,
+    config: Config,
+    given: set[str],
     resume: Annotated[
-        Path | None, typer.Option(help="A run folder to go on with, by its own settings.")
+        Path | None, typer.Option(help="Run folder to resume, with its own settings.")
     ] = None,
 ) -> None:
-    """Train on a folder of labelled photos and write a run folder with a model to serve."""
+    """Train on a folder of labelled photos, and write a run folder with a model to serve."""
     from ml.runs.run import run
-    from ml.training.config import Config
 
-    config = Config(
-        data=data,
-        output=output,
-        initial=initial,
-        strategy=strategy,
-        views=views,
-        size=size,
-        augment=augment,
-        mixup=mixup,
-        label_smoothing=label_smoothing,
-        averaged_epochs=averaged_epochs,
-        epochs=epochs,
-        batch=batch,
-        split=Split(seed=seed, test=test, validation=validation),
-        precision=precision,
-        network=network,
-        freeze=freeze,
-        teacher=teacher,
-        others=others,
-        patience=patience,
-        time_budget=time_budget,
-        limit_data=limit_data,
-        workers=workers,
-    )
     if resume is None:
         run(config, console)
         return
     stored = Config.read(resume)
-    stored.agree(config, _given(context) - {"resume"})
+    stored.check_same(config, given - {"resume"})
     run(stored, console, resume=True)
 
 
 @command
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model.onnx.")],
-    data: Annotated[Path, typer.Argument(help="An image folder.")],
+    data: Annotated[Path, typer.Argument(help="Image folder.")],
     split: Annotated[
-        Literal["test", "validation", "train", "all"], typer.Option(help="Which of its photos.")
+        Literal["test", "validation", "train", "all"], typer.Option(help="Split to measure on.")
     ] = "test",
-    by: Annotated[str, typer.Option(help="A column of index.csv to report by.")] = "",
-    views: Annotated[int | None, typer.Option(help="Crops a side.", min=1, max=5)] = None,
-    others: Annotated[
-        Path | None, typer.Option(help="Photos of none of the classes, to be refused.")
+    by: Annotated[str, typer.Option(help="Column of index.csv to group the accuracy by.")] = "",
+    grid: Annotated[
+        int | None,
+        typer.Option(
+            help="Crops on each side of the grid that is averaged (default: the model's).",
+            min=1,
+            max=5,
+        ),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores here.")] = None,
+    ood: Annotated[
+        Path | None, typer.Option(help="Out-of-distribution photos, which should be rejected.")
+    ] = None,
+    evidence: Annotated[bool, typer.Option("--evidence", hidden=True)] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="JSON file to write the metrics to.")
+    ] = None,
 ) -> None:
-    """Measure a model file on an image folder, through the path that serves.
+    """Measure a model file on an image folder, with the code that serves it.
 
-    A folder without a split of its own is dealt out as it was when the model was trained; a
-    data.json beside the model knows it, and what that does not name is of no split.
+    A folder without a split of its own is split as it was for training: by the data.json beside
+    the model if there is one, else by the seed and fractions in the model file. Photos that
+    data.json does not list belong to no split.
     """
     from ml.data.image_folder import scan, scan_ood
     from ml.data.recorded_split import split_as_trained
     from ml.evaluation.evaluate import evaluate, show_metrics
 
+    if evidence:
+        errors.print("This measurement moved to benchmarks/evidence.py in the repository.")
+        raise typer.Exit(2)
     predictor = Predictor(model)
-    if views is not None:
-        predictor.engine.card = predictor.card.with_grid(views)
+    if grid is not None:
+        predictor.engine.card = predictor.card.with_grid(grid)
     folder = split_as_trained(scan(data), model.parent, predictor.card.split, errors)
-    ood = scan_ood(others) if others is not None else []
-    scores = evaluate(predictor, folder.of(split), by, ood)
+    scores = evaluate(predictor, folder.of(split), by, scan_ood(ood) if ood is not None else [])
     show_metrics(scores, console)
     if json_file is not None:
         json_file.write_text(json.dumps(scores, indent=2), encoding="utf-8")
@@ -158,16 +90,19 @@ def evaluate(
 
 @command
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="A model.onnx; its card is rewritten.")],
-    data: Annotated[Path, typer.Argument(help="An image folder.")],
-    precision: Annotated[
-        float, typer.Option(help="Share of accepted answers to be right.", min=0.5, max=0.9999)
+    model: Annotated[Path, typer.Argument(help="A model.onnx; its metadata is rewritten.")],
+    data: Annotated[Path, typer.Argument(help="Image folder.")],
+    target_precision: Annotated[
+        float,
+        typer.Option(
+            help="Fraction of accepted predictions that should be correct.", min=0.5, max=0.9999
+        ),
     ] = 0.99,
 ) -> None:
-    """Fit a model's temperature and threshold again, on a folder's validation photos.
+    """Fit a model's temperature and acceptance threshold again, on a folder's validation photos.
 
-    A folder without a split of its own is dealt out as it was when the model was trained. In a
-    run folder the scores, the answers and the report are written anew.
+    A folder without a split of its own is split as it was for training. In a run folder the
+    metrics, the predictions and the report are updated too.
     """
     from ml.data.image_folder import scan
     from ml.data.recorded_split import split_as_trained
@@ -175,7 +110,7 @@ def calibrate(
     from ml.runs.calibrate import recalibrate, show_calibration
 
     folder = split_as_trained(scan(data), model.parent, Predictor(model).card.split, errors)
-    show_calibration(recalibrate(model, folder, precision), console)
+    show_calibration(recalibrate(model, folder, target_precision), console)
     if model.with_name("report.html").exists():
         write_report(model.parent)
 
@@ -183,17 +118,17 @@ def calibrate(
 @command
 def predict(
     paths: Annotated[
-        list[str], typer.Argument(help="Files, folders, and patterns such as 'photos/**/*.jpg'.")
+        list[str], typer.Argument(help="Files, folders and patterns such as 'photos/**/*.jpg'.")
     ],
     model: Annotated[Path, typer.Option(help="A model.onnx.")] = SHIPPED_MODEL,
     format: Annotated[
         Literal["table", "csv", "jsonl"],
-        typer.Option(help="For people, for a spreadsheet, or JSON lines with all there is."),
+        typer.Option(help="Output format: table, CSV, or JSON lines with all fields."),
     ] = "table",
 ) -> None:
-    """Say what is on photos, row by row as they are done.
+    """Classify photos, and print each prediction as soon as it is ready.
 
-    A file that is no photo is named at the end, and the rest goes on; the exit status is 1 then.
+    Files that cannot be read are listed at the end, and the exit status is then 1.
     """
     predictor = Predictor.open(model)
     failed = write_predictions(
@@ -202,28 +137,31 @@ def predict(
     for path, rejected in failed:
         errors.print(f"{path}: {rejected.reason}")
     if failed:
-        errors.print(f"No answer for {len(failed)} files.", style="red")
+        errors.print(f"No prediction for {len(failed)} files.", style="red")
         raise typer.Exit(1)
 
 
 @command
 def score(
     sources: Annotated[
-        list[str], typer.Argument(help="Folders, files, patterns; s3://, gs:// and other URLs.")
+        list[str],
+        typer.Argument(help="Folders, files, patterns, and URLs such as s3:// and gs://."),
     ],
-    output: Annotated[Path, typer.Option(help="The Parquet file to write.")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
     model: Annotated[Path, typer.Option(help="A model.onnx.")] = SHIPPED_MODEL,
     ray: Annotated[
-        str, typer.Option(help="A Ray cluster to work on: auto, local or its address.")
+        str, typer.Option(help="Ray cluster to run on: auto, local or an address.")
     ] = "",
     precision: Annotated[
         Literal["auto", "float32", "int8"],
-        typer.Option(help="auto: int8 where that costs next to nothing and this machine can."),
+        typer.Option(
+            help="Number format. auto: int8 if it costs almost no accuracy and the CPU supports it."
+        ),
     ] = "auto",
 ) -> None:
-    """Score photos by the million into one Parquet file; run it again after it was interrupted.
+    """Classify millions of photos into one Parquet file. Run it again to resume after a stop.
 
-    A file that is no photo has its reason in the column `error`, and the exit status is 0.
+    The column `error` says why a file could not be classified; the exit status is still 0.
     """
     from ml.scoring.local import open_scoring_model, score, score_locally
 
@@ -239,37 +177,37 @@ def score(
 
 @command
 def export(
-    source: Annotated[Path, typer.Argument(help="A run folder or a model.safetensors.")],
-    output: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    source: Annotated[Path, typer.Argument(help="Run folder or model.safetensors.")],
+    output: Annotated[Path, typer.Option(help="ONNX file to write.")],
     int8: Annotated[
-        bool, typer.Option("--int8", help="Quantise: about twice as fast, a little less exact.")
+        bool, typer.Option("--int8", help="Quantise: about twice as fast, slightly less accurate.")
     ] = False,
-    calibration: Annotated[
-        Path | None, typer.Option(help="The image folder that it was trained on, for --int8.")
+    calibration_data: Annotated[
+        Path | None, typer.Option(help="For --int8: the image folder that it was trained on.")
     ] = None,
 ) -> None:
-    """Write an ONNX file and check it against PyTorch; nothing is written if they disagree.
+    """Write an ONNX file and verify it against PyTorch. Nothing is written if they disagree.
 
-    With --int8 ranges are taken from the folder's training photos, and accuracy and agreement
-    with float32 are measured on its others. `model.int8.onnx` beside `model.onnx` is served in
-    its place where that costs next to no accuracy.
+    With --int8 the value ranges are taken from the folder's training photos, and accuracy and
+    agreement with float32 are measured on the held-out photos. A `model.int8.onnx` beside
+    `model.onnx` is served instead of it if that costs almost no accuracy.
     """
     from ml.export.onnx import export
 
-    if int8 != (calibration is not None):
-        raise typer.BadParameter("--int8 and --calibration go together.")
-    if calibration is not None:
+    if int8 != (calibration_data is not None):
+        raise typer.BadParameter("Use --int8 and --calibration-data together.")
+    if calibration_data is not None:
         from ml.export.int8 import export_int8, show_quantised
 
-        show_quantised(export_int8(source, output, calibration), console)
+        show_quantised(export_int8(source, output, calibration_data), console)
         return
     difference = export(source, output)
     console.print(f"{output}: agrees with PyTorch to {difference:.1e}.")
 
 
 @command
-def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Write a run's report anew from what its folder holds."""
+def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
+    """Write a run's report again, from the files of its folder."""
     from ml.report.page import write_report
 
     console.print(f"{write_report(run)}", markup=False, soft_wrap=True)
@@ -277,42 +215,38 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
 
 @command
 def synthesize(
-    folder: Annotated[Path, typer.Argument(help="Where to draw.")],
-    images_per_class: Annotated[int, typer.Option(min=1)] = 100,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    others: Annotated[
-        bool, typer.Option("--others", help="Draw pictures of none of the classes instead.")
+    folder: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    images_per_class: Annotated[
+        int, typer.Option(help="Number of pictures of each class.", min=1)
+    ] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of the random pictures.", min=0)] = 0,
+    ood: Annotated[
+        bool, typer.Option("--ood", help="Draw out-of-distribution pictures instead.")
     ] = False,
 ) -> None:
-    """Draw a small set of pictures of the four classes, or of none of them."""
+    """Draw a small synthetic set of the four classes, or of out-of-distribution pictures."""
     from ml.data.synthetic import synthesize
     from ml.data.synthetic_ood import synthesize_ood
 
-    draw = synthesize_ood if others else synthesize
+    draw = synthesize_ood if ood else synthesize
     draw(folder, images_per_class, seed)
-    console.print(f"{folder}: {images_per_class} pictures of each {'kind' if others else 'class'}.")
+    console.print(f"{folder}: {images_per_class} pictures of each {'kind' if ood else 'class'}.")
 
 
 @command
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A model file, a run folder or an image folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="All of it, for programs.")] = False,
+    path: Annotated[Path, typer.Argument(help="Model file, run folder or image folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Say what is in a model file, or in an image folder before one trains on it."""
+    """Describe a model file, or an image folder before training on it."""
     from ml.cli.inspect import inspect
 
     inspect(path, as_json, console)
 
 
-def _given(context: typer.Context) -> set[str]:
-    """Name the options that stand on the command line."""
-    source = context.get_parameter_source
-    return {name for name in context.params if getattr(source(name), "name", "") == "COMMANDLINE"}
-
-
 def main() -> None:
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # names of files need not be text
+        if isinstance(stream, TextIOWrapper):  # file names need not be valid UTF-8
             stream.reconfigure(errors="surrogateescape")
     cli()

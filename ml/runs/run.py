@@ -1,4 +1,4 @@
-"""One training run from end to end: look at the data, train, export, measure, write it all down."""
+"""One training run from start to end: read the data, train, export, measure, write the report."""
 
 import time
 from dataclasses import replace
@@ -26,64 +26,64 @@ from ml.report.page import write_report
 from ml.run_folder import LABEL_AUDIT, OLD_LABEL_AUDIT
 from ml.runs.calibrate import calibrate, show_calibration, write_predictions
 from ml.runs.label_audit import audit_labels
-from ml.trainer import STATE, Trainer
-from ml.training.config import Config, Wanted
-from ml.training.distributed import processes
+from ml.trainer import Trainer
+from ml.training.checkpoints import CHECKPOINT_FILES, STATE_FILE
+from ml.training.config import Config, StrategyChoice
+from ml.training.distributed import process_group
+from ml.training.setup import set_up
 
 RESULTS = ("model.onnx", "model.safetensors", "predictions.csv", "metrics.json", "report.html")
-"""What a finished run has, and no other."""
+"""The files that only a finished run has."""
 
 SHORTER_SIDE = 256 / 224
-"""Of the resized photo, in sides of the network's input: the usual one."""
+"""Ratio of the resized photo's shorter side to the input size, as is usual for ImageNet."""
 
 
 def run(config: Config, console: Console, resume: bool = False) -> Path:
-    """Train as `config` says; returns the model.onnx to serve.
+    """Train with the settings of `config`; returns the path of the model.onnx.
 
-    Under `torchrun` all its processes train together. After one of them has died and all are
-    started anew, they go on from the last epoch, as with `resume`.
+    Under `torchrun` all its processes train together. If one of them dies and torchrun restarts
+    them, they continue after the last epoch, as with `resume`.
 
     Args:
-        resume: go on with the run in `config.output`.
+        resume: continue the run in `config.output`.
 
     Raises:
         DataError, ModelError, ExportError
     """
     started, asked = time.monotonic(), config
     model = config.output / "model.onnx"
-    with processes() as team:
-        console = console if team.leads else Console(quiet=True)
-        if any(team.gather([team.restarted])):
-            resume = resume or team.share(lambda: _begun(asked))
-        config, folder, preprocessing = team.share(lambda: prepare(asked, resume, console))
-        trainer = Trainer(config, folder, preprocessing, console, team, started, resume)
+    with process_group() as group:
+        console = console if group.is_main else Console(quiet=True)
+        if any(group.gather([group.restarted])):
+            resume = resume or group.broadcast(lambda: _has_begun(asked))
+        config, folder, preprocessing = group.broadcast(lambda: prepare(asked, resume, console))
+        setup = set_up(config, folder, preprocessing, group, resume)
+        trainer = Trainer(setup, console, started)
         if resume:
-            console.print(
-                f"Going on after epoch {trainer.standing.epoch} of {trainer.standing.epochs}."
-            )
-        if team.share(lambda: _finished(config.output)) and trainer.over():
+            console.print(f"Resuming after epoch {trainer.state.epoch} of {trainer.state.epochs}.")
+        if group.broadcast(lambda: _finished(config.output)) and trainer.stop_reason():
             console.print(f"{config.output} is finished: nothing is missing.", markup=False)
             return model
-        if team.leads:
+        if group.is_main:
             begin(config, folder, resume)
         stopped = trainer.run()
-        if team.leads:
-            training = trainer.standing.summary(stopped) | {
-                "environment": trainer.device.environment()
-            }
-            folder = drop_unreadable(folder, trainer.unreadable)
+        if group.is_main:
+            environment = {"environment": setup.device.environment()}
+            folder = drop_unreadable(folder, trainer.metrics.unreadable)
             try:
-                _finish(config, folder, training, console)
+                _finish(config, folder, trainer.state.summary(stopped) | environment, console)
             except KeyboardInterrupt as error:
                 raise SkyspotterError(
-                    f"Stopped before all was written: train --resume {config.output} does the rest."
+                    "Stopped before all files were written: "
+                    f"train --resume {config.output} writes the rest."
                 ) from error
     return model
 
 
-def _begun(config: Config) -> bool:
-    """Whether the run folder is this very run's: an earlier one may not have been cleared yet."""
-    return (config.output / STATE).exists() and config.is_that_of(config.output)
+def _has_begun(config: Config) -> bool:
+    """Whether the run folder holds this run, and not an earlier one that is not yet cleared."""
+    return (config.output / STATE_FILE).exists() and config.matches_run(config.output)
 
 
 def _finished(output: Path) -> bool:
@@ -93,7 +93,7 @@ def _finished(output: Path) -> bool:
 def prepare(
     config: Config, resume: bool, console: Console
 ) -> tuple[Config, ImageFolder, Preprocessing]:
-    """Look at the data, and choose what is to be chosen; a run that goes on keeps what it has."""
+    """Read the folder, choose the strategy; a resumed run keeps its settings and its split."""
     output = config.output
     config = Config.read(output) if resume else config
     output.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def prepare(
     if resume:
         folder = restore_split(data, output / "data.json", config.limit_data, console)
     else:
-        ood = tuple(scan_ood(config.others)) if config.others else ()
+        ood = tuple(scan_ood(config.ood)) if config.ood else ()
         folder = replace(split_folder(scan(data), config.split), ood=ood)
         folder = limit_samples(folder, config.limit_data)
     _check(folder, console)
@@ -114,29 +114,30 @@ def prepare(
         strategy=strategy,
         size=config.size,
         shorter_side=round(config.size * SHORTER_SIDE),
-        grid=config.views,
+        grid=config.grid,
     )
-    return replace(config, strategy=strategy), folder, preprocessing
+    return config.model_copy(update={"strategy": strategy}), folder, preprocessing
 
 
 def begin(config: Config, folder: ImageFolder, resume: bool) -> None:
-    """Clear the run folder of what is no longer so, and write down what begins.
+    """Delete outdated files from the run folder, and write `data.json` and `config.json`.
 
-    All that can be wrong with the settings has shown by now: a slip of the pen must not cost an
-    earlier run.
+    Call it after everything is validated, so that a typo never deletes an earlier run.
     """
-    learnt = ("best.safetensors", "last.safetensors", "history.csv", STATE)
-    for name in (*RESULTS, LABEL_AUDIT, OLD_LABEL_AUDIT, *(() if resume else learnt)):
+    names = (*RESULTS, LABEL_AUDIT, OLD_LABEL_AUDIT, *(() if resume else CHECKPOINT_FILES))
+    for name in names:
         (config.output / name).unlink(missing_ok=True)
     if not resume:
         write_json(config.output / "data.json", folder.summary())
         config.write()
 
 
-def choose_strategy(folder: ImageFolder, wanted: Wanted, size: int = 224) -> tuple[Strategy, str]:
-    """Pick the resizing strategy from the photos' sizes, and say why."""
-    if wanted != "auto":
-        return wanted, "as asked for"
+def choose_strategy(
+    folder: ImageFolder, choice: StrategyChoice, size: int = 224
+) -> tuple[Strategy, str]:
+    """Choose the resizing strategy from the photos' sizes; returns it with the reason."""
+    if choice != "auto":
+        return choice, "as requested"
     sides = np.array([min(sample.size) for sample in folder.of("train") if min(sample.size)])
     close = float(((sides >= 0.9 * size) & (sides <= 1.16 * size)).mean())
     if close >= 0.9:
@@ -147,24 +148,24 @@ def choose_strategy(folder: ImageFolder, wanted: Wanted, size: int = 224) -> tup
 def _finish(
     config: Config, folder: ImageFolder, training: dict[str, Any], console: Console
 ) -> None:
-    """Export the best epoch, calibrate and measure it as it is served; write it all down."""
+    """Export the best epoch, calibrate and measure it with the serving path; write the results."""
     output = config.output
     model, best = output / "model.onnx", output / "best.safetensors"
     network, card = load(best)
     difference = export(best, model, _inputs(folder, card.preprocessing))
     console.print(f"{model}: agrees with PyTorch to {difference:.1e}.", markup=False)
-    settled = calibrate(Predictor(model), folder, config.precision)
-    for split in settled.logits:
+    result = calibrate(Predictor(model), folder, config.target_precision)
+    for split in result.logits:
         console.print(f"[bold]{split}[/bold]")
-        show_metrics(settled.metrics[split], console)
-    show_calibration(settled, console)
-    write_predictions(output / "predictions.csv", folder, settled)
-    save(output / "model.safetensors", parameters_of(network), settled.card)
-    stamp(model, settled.card)
-    rejected = audit_labels(config, folder, settled.card, console)
-    training["not_judged"] = rejected.reason if rejected else ""
-    write_json(output / "metrics.json", settled.metrics | {"training": training})
-    console.print(f"Look at it: {write_report(output)}", markup=False)
+        show_metrics(result.metrics[split], console)
+    show_calibration(result, console)
+    write_predictions(output / "predictions.csv", folder, result)
+    save(output / "model.safetensors", parameters_of(network), result.card)
+    stamp(model, result.card)
+    rejected = audit_labels(config, folder, result.card, console)
+    training = training | {"not_judged": rejected.reason if rejected else ""}
+    write_json(output / "metrics.json", result.metrics | {"training": training})
+    console.print(f"Report: {write_report(output)}", markup=False)
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
 
 
@@ -175,7 +176,7 @@ def _draw(output: Path) -> Path:
 
 
 def _check(folder: ImageFolder, console: Console) -> None:
-    """Say what to know of a folder, and refuse one that cannot be trained on."""
+    """Print a folder's warnings, and raise DataError if it cannot be trained on."""
     for warning in warnings(folder):
         console.print(warning, style="yellow", markup=False, highlight=False)
     if len(folder.classes) < 2:
@@ -193,7 +194,7 @@ def _check(folder: ImageFolder, console: Console) -> None:
 
 
 def _inputs(folder: ImageFolder, preprocessing: Preprocessing) -> Pixels | None:
-    """Views of some real photos, to compare the exported network on; None where there are none."""
+    """Crops of some real photos to verify the export on; None if no photo can be read."""
     samples = (folder.of("validation") or folder.of("train"))[::5][:32]
     side = preprocessing.needed_side
     photos = [decode(s.path.read_bytes(), needed_side=side) for s in samples if can_decode(s.path)]

@@ -1,100 +1,162 @@
-"""All that a training run depends on, as its `config.json` keeps it."""
+"""The settings of a training run: one declaration for `train`'s options and `config.json`.
+
+A field with a description is an option of `train` (see `ml/cli/options.py`). This module does
+not import torch, so that help and the run folder's reader are fast.
+"""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
-from ml.dataset import Augment
 from ml.errors import DataError
 from ml.files import atomic_write
 from ml.images.preprocessing import Strategy
 from ml.models.card import Split
 
-Wanted = Strategy | Literal["auto"]
+StrategyChoice = Strategy | Literal["auto"]
 STARTS = ("shipped", "imagenet", "none")
-"""What `initial` may be beside a file."""
+"""The values of `initial` that are not files."""
 
 
-@dataclass(frozen=True)
-class Config:
-    """The settings of one run."""
+def _option(text: str, **bounds: Any) -> Any:
+    return Field(description=text, **bounds)
 
-    data: Path | None  # None: the synthetic set, drawn into the run folder
-    output: Path
-    initial: str = "shipped"
-    strategy: Wanted = "auto"
-    views: int = 1
-    size: int = 224  # of the network's input, in pixels a side
-    network: Literal["skyspotter", "plain"] = "skyspotter"
-    freeze: int = 4  # of the backbone's 19 stages, how many first ones are left as they are
-    epochs: int = 20
-    batch: int = 32  # of all processes together
+
+class Config(BaseModel):
+    """The settings of one run. An alias is the key in `config.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    data: Annotated[
+        Path | None,
+        _option("Image folder. Without one, a synthetic set is drawn into the run folder."),
+    ] = None
+    output: Annotated[Path, _option("Run folder to write.")] = Path("runs/latest")
+    initial: Annotated[
+        str, _option("Initial parameters: shipped, imagenet, none or a safetensors file.")
+    ] = "shipped"
+    strategy: Annotated[
+        Literal["auto", "native", "shorter-side"],
+        _option("Resizing strategy. auto chooses it from the sizes of the photos."),
+    ] = "auto"
+    grid: Annotated[
+        int, _option("Crops on each side of the grid that is averaged in serving.", ge=1, le=5)
+    ] = Field(default=1, alias="views")
+    size: Annotated[int, _option("Side of the network's input in pixels.", ge=32, le=1024)] = 224
+    augment: Annotated[
+        Literal["full", "crops"],
+        _option("Augmentation: crops and flips only, or full with colours, shapes and erasing."),
+    ] = "full"
+    mixup: Annotated[
+        float, _option("Mixup: parameter of the beta distribution (0: no mixup).", ge=0)
+    ] = 0.2
+    label_smoothing: Annotated[float, _option("Label smoothing.", ge=0, le=0.5)] = 0.1
+    averaged_epochs: Annotated[
+        float, _option("Epochs over which parameters are averaged by EMA (0: no average).", ge=0)
+    ] = 2.0
+    epochs: Annotated[int, _option("Number of epochs.", ge=1)] = 20
+    batch: Annotated[int, _option("Batch size, over all processes.", ge=2)] = 32
+    seed: Annotated[
+        int, _option("Seed of the split, the order of photos and the augmentation.", ge=0)
+    ] = Field(default=0, exclude=True)
+    test: Annotated[
+        float, _option("Test fraction, if the folder has no split of its own.", ge=0, le=0.99)
+    ] = Field(default=0.3, exclude=True)
+    validation: Annotated[
+        float, _option("Validation fraction of the photos that are not test photos.", ge=0, le=0.99)
+    ] = Field(default=0.15, exclude=True)
+    target_precision: Annotated[
+        float,
+        _option("Fraction of accepted predictions that should be correct.", ge=0.5, le=0.9999),
+    ] = Field(default=0.99, alias="precision")
+    network: Annotated[
+        Literal["skyspotter", "plain"],
+        _option("Network. plain is MobileNetV2 with a linear head, for comparison."),
+    ] = "skyspotter"
+    freeze: Annotated[
+        int, _option("Number of the backbone's 19 stages, from the first, to freeze.", ge=0, le=19)
+    ] = 4
+    teacher: Annotated[Path | None, _option("model.onnx of the same classes to distil from.")] = (
+        None
+    )
+    ood: Annotated[
+        Path | None, _option("Out-of-distribution pictures, which the model learns to reject.")
+    ] = Field(default=None, alias="others")
+    patience: Annotated[
+        int, _option("Early stopping: epochs without a better one (0: off).", ge=0)
+    ] = 0
+    time_budget: Annotated[float, _option("Total time limit in minutes (0: no limit).", ge=0)] = 0.0
+    limit_data: Annotated[
+        int, _option("Photos to use of each class and split, for a trial run (0: all).", ge=0)
+    ] = 0
+    workers: Annotated[int, _option("Loading processes (0: load in the main process).", ge=0)] = 1
     learning_rate: float = 2e-3
     backbone_learning_rate: float = 5e-4
     weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    augment: Augment = "full"
-    mixup: float = 0.2  # parameter of the beta distribution; 0 is none
-    averaged_epochs: float = 2.0  # time constant of the EMA
-    teacher: Path | None = None  # a model.onnx whose answers are learnt from as well
-    others: Path | None = None  # pictures of none of the classes
-    split: Split = Split()
-    precision: float = 0.99  # share of accepted answers that shall be right
-    patience: int = 0  # epochs without a better one before the run ends; 0: it never does
-    time_budget: float = 0.0  # minutes from start to report; 0: as long as it takes
-    limit_data: int = 0  # photos of a class that are used; 0: all
-    workers: int = 1
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def split(self) -> Split:
+        """How a folder without a split of its own is divided; `config.json` keeps it as one key."""
+        return Split(seed=self.seed, test=self.test, validation=self.validation)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flatten_split(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "split" in given:
+            split = Split.model_validate(given["split"]).model_dump()
+            return split | {name: value for name, value in given.items() if name != "split"}
+        return given
 
     def write(self) -> None:
-        """Write `config.json` into the run folder."""
-        settings = {field.name: self._setting(field.name) for field in fields(self)}
+        """Write `config.json` into the run folder, with absolute paths."""
+        absolute = {name: self._setting(name) for name in Config.model_fields}
+        stored = self.model_copy(update=absolute).model_dump_json(by_alias=True, indent=2)
         with atomic_write(self.output / "config.json") as partial:
-            stored = TypeAdapter(Config).dump_json(Config(**settings), indent=2)
-            partial.write_bytes(stored + b"\n")
+            partial.write_text(stored + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, run: Path) -> "Config":
-        """Read a run folder's settings; its output is where it stands now.
+    def read(cls, run: Path) -> Self:
+        """Read a run folder's settings. `output` is the folder's present place.
 
         Raises:
-            DataError: where it is no run folder.
+            DataError: if it is not a run folder.
         """
         try:
-            stored = TypeAdapter(cls).validate_json((run / "config.json").read_bytes())
+            stored = cls.model_validate_json((run / "config.json").read_bytes(), extra="ignore")
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise DataError(f"{run} is no run folder: there is no config.json in it.") from error
+            raise DataError(f"{run} is not a run folder: it has no config.json.") from error
         except ValidationError as error:
             raise DataError(f"{run / 'config.json'} cannot be read: start a new run.") from error
-        return replace(stored, output=run)
+        return stored.model_copy(update={"output": run})
 
-    def agree(self, asked: "Config", names: Iterable[str]) -> None:
-        """Check that what is asked for by name is what the run was started with.
+    def check_same(self, other: "Config", names: Iterable[str]) -> None:
+        """Check that `other` has the same values for the named settings.
 
         Raises:
-            DataError: where it is not; a run keeps its settings to the end.
+            DataError: if one differs. A run keeps its settings to the end.
         """
         for name in names:
-            was, wanted = self._setting(name), asked._setting(name)
-            if was != wanted and wanted != "auto":  # a strategy is stored as it was chosen
+            own, wanted = self._setting(name), other._setting(name)
+            if own != wanted and wanted != "auto":  # the chosen strategy is stored
                 raise DataError(
-                    f"{self.output} was started with {name.replace('_', '-')} {was}, not {wanted}: "
-                    "leave the option out to go on, or start a new run."
+                    f"{self.output} was started with {name.replace('_', '-')} {own}, not {wanted}: "
+                    "omit the option to resume, or start a new run."
                 )
 
-    def is_that_of(self, run: Path) -> bool:
+    def matches_run(self, run: Path) -> bool:
         """Whether a run folder was started with all these settings."""
         try:
-            Config.read(run).agree(self, (field.name for field in fields(self)))
+            Config.read(run).check_same(self, Config.model_fields)
         except DataError:
             return False
         return True
 
     def _setting(self, name: str) -> Any:
-        """A setting as it is meant from wherever the command is given."""
-        value = getattr(self.split if name in Split.model_fields else self, name)
+        """A setting whose value does not depend on the working directory."""
+        value = getattr(self, name)
         if name == "initial" and value not in STARTS:
             return str(Path(value).resolve())
         return value.resolve() if isinstance(value, Path) else value

@@ -1,4 +1,4 @@
-"""Where training runs: a GPU where there is one, else the CPU, in bfloat16 where that is fast."""
+"""The device that trains: a GPU if there is one, else the CPU; bfloat16 if that is fast."""
 
 import os
 import platform
@@ -22,43 +22,43 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of mallopt(3), as malloc.h 
 
 
 class StridedDepthwise(nn.Conv2d):
-    """A depthwise convolution that halves the resolution, in float32 whatever is around it.
+    """A depthwise convolution that halves the resolution, always in float32.
 
-    oneDNN has no fast gradient of it in bfloat16: five to ten times that of float32, for three
-    layers a fifth of the whole step.
+    Its gradient in bfloat16 takes oneDNN five to ten times as long as in float32: a fifth of the
+    training step for three layers.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H/2, W/2), in the type that came in."""
+        """(N, C, H, W) to (N, C, H/2, W/2), in the type of the input."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float()).to(x.dtype)
 
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device, and whether bfloat16 is worth its while there."""
+    """A torch device, and whether it computes in bfloat16."""
 
     torch: torch.device
     bfloat16: bool
 
     @classmethod
     def choose(cls, workers: int, processes: int = 1) -> "Device":
-        """Take the GPU, or the CPU less the cores that the loading workers need.
+        """Choose the GPU, or the CPU without the cores that the loading workers need.
 
         Args:
-            workers: loading processes of each of the training processes.
-            processes: how many of these share the machine.
+            workers: loading processes of each training process.
+            processes: training processes on this machine.
 
-        torch's threads wait for one another by spinning: where loading takes a core away from
-        one of them, all of them stand still, and training was measured eight times slower.
+        torch's threads wait for each other by spinning. If a loading process takes a core from
+        one of them, all of them wait: training was measured eight times slower.
         """
         if torch.cuda.is_available():
             return cls(torch.device("cuda"), torch.cuda.is_bf16_supported())
-        # torchrun sets the variable to 1 itself, however many cores there are.
+        # torchrun sets the variable to 1, whatever the number of cores.
         if "OMP_NUM_THREADS" not in os.environ or processes > 1:
             torch.set_num_threads(max(1, usable_cpus() // processes - workers))
-        # Dead channels of pretrained networks drown in denormal numbers, which CPUs compute a
-        # hundred times slower; flushed to zero they cost nothing and change nothing.
+        # Dead channels of pretrained networks produce denormal numbers, which CPUs compute a
+        # hundred times slower. Flushing them to zero does not change the results.
         torch.set_flush_denormal(True)
         _keep_memory()
         capabilities = torch.cpu.get_capabilities()
@@ -66,11 +66,11 @@ class Device:
         return cls(torch.device("cpu"), bfloat16)
 
     def to(self, tensor: Tensor) -> Tensor:
-        """Move a tensor here."""
+        """Move a tensor to the device."""
         return tensor.to(self.torch, non_blocking=True)
 
     def prepare(self, module: Module) -> Module:
-        """Move a network here, in the channels-last layout that convolutions are faster in."""
+        """Move a network to the device, in the channels-last layout, which is faster."""
         if self.bfloat16 and self.torch.type == "cpu":
             for part in module.modules():
                 if type(part) is nn.Conv2d and part.groups > 1 and part.stride[0] > 1:
@@ -79,11 +79,11 @@ class Device:
         return module
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Compute in bfloat16 inside, where that is fast."""
+        """Compute in bfloat16 inside the context, if that is fast."""
         return torch.autocast(self.torch.type, torch.bfloat16, enabled=self.bfloat16)
 
     def environment(self) -> dict[str, Any]:
-        """On what a run was made, for whoever wants to make it again."""
+        """Describe hardware and versions, to reproduce a run."""
         gpu = self.torch.type == "cuda"
         return {
             "python": platform.python_version(),
@@ -98,10 +98,10 @@ class Device:
 
 
 def _keep_memory() -> None:
-    """Have the C library keep what is freed, where it is glibc.
+    """Let glibc keep freed memory instead of returning it to the system.
 
-    It would give each large tensor back to the system, which clears every page before it comes
-    again in the next step: a quarter of all CPU time. Kept, it takes a tenth more memory.
+    The system clears each returned page before the next step gets it again, which took a quarter
+    of all CPU time. Keeping it takes a tenth more memory. Other C libraries are left alone.
     """
     with suppress(AttributeError, OSError, TypeError):
         allocator = CDLL(None)
@@ -111,7 +111,7 @@ def _keep_memory() -> None:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it, else its kind."""
+    """The processor's name, or its architecture if the name is unknown."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     return names[0] if names else platform.processor() or platform.machine()

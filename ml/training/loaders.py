@@ -1,4 +1,4 @@
-"""Which photos come when: batches to train on, and what is held out in its order."""
+"""Data loaders: shuffled training batches, and held-out photos in order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,50 +8,51 @@ from torch.utils.data import DataLoader
 
 from ml.data.image_folder import ImageFolder
 from ml.data.sample import Sample
-from ml.dataset import Batches, Item, PhotoDataset
+from ml.dataset import BatchSampler, Item, PhotoDataset
 from ml.errors import DataError
 from ml.images.preprocessing import Preprocessing
 from ml.training.config import Config
-from ml.training.distributed import Processes
+from ml.training.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """A process's share of the photos."""
+    """The loaders of one process."""
 
-    batches: Batches
-    """Its `epoch` says which epoch `training` is to give."""
+    batches: BatchSampler
+    """Set its `epoch` before `training` is iterated."""
     training: DataLoader[Item]
     held_out: dict[str, DataLoader[Item]]
-    """By the name of the split; each photo is some process's."""
+    """By the name of the split; each photo is loaded by one process."""
 
 
-def load_photos(
-    config: Config, folder: ImageFolder, preprocessing: Preprocessing, team: Processes
+def build_loaders(
+    config: Config, folder: ImageFolder, preprocessing: Preprocessing, group: ProcessGroup
 ) -> Loaders:
     """Build the loaders of a run.
 
     Raises:
-        DataError: where a process would have fewer than two photos of a batch.
+        DataError: if a process would get fewer than two photos of a batch.
     """
     photos = [*folder.of("train"), *folder.ood]
-    seed, classes = config.split.seed, folder.classes
     smallest = min(config.batch, len(photos))
-    if smallest < 2 * team.count:
+    if smallest < 2 * group.count:
         raise DataError(
-            f"{team.count} processes cannot share a batch of {smallest} photos: start fewer, or "
-            "raise --batch."
+            f"{group.count} processes cannot share a batch of {smallest} photos: start fewer "
+            "processes, or raise --batch."
         )
-    batches = Batches(len(photos), config.batch, seed, team.rank, team.count)
+    batches = BatchSampler(len(photos), config.batch, config.seed, group.rank, group.count)
     training = DataLoader(
-        PhotoDataset(photos, classes, preprocessing, config.augment, seed=seed),
+        PhotoDataset(photos, folder.classes, preprocessing, config.augment, seed=config.seed),
         batch_sampler=batches,
         num_workers=config.workers,
         persistent_workers=config.workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
     held_out = {
-        name: in_order(config, folder.of(name)[team.rank :: team.count], classes, preprocessing)
+        name: in_order(
+            config, folder.of(name)[group.rank :: group.count], folder.classes, preprocessing
+        )
         for name in ("validation", "test")
         if folder.of(name)
     }
@@ -61,7 +62,7 @@ def load_photos(
 def in_order(
     config: Config, photos: Sequence[Sample], classes: Sequence[str], preprocessing: Preprocessing
 ) -> DataLoader[Item]:
-    """Load photos as they are served, one centre view each, in batches."""
+    """Load photos in batches, in their order: one centre crop each, as in serving."""
     return DataLoader(
         PhotoDataset(photos, classes, preprocessing),
         batch_size=config.batch,

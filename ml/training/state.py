@@ -1,4 +1,4 @@
-"""Where a run stands: which epochs are done, how they went, and whether that is all."""
+"""The progress of a run: finished epochs, their metrics, and when to stop."""
 
 import csv
 from dataclasses import dataclass, field
@@ -8,60 +8,71 @@ from typing import Any, Literal
 from ml.files import atomic_write
 from ml.training.config import Config
 
-Stopped = Literal["completed", "early", "time", "interrupted"]
-FINISH = 30.0
-"""Seconds that the export takes, about."""
-MEASURINGS = 4
-"""As how many epochs' measuring the end of a run counts: it takes the path that serves."""
+StopReason = Literal["completed", "early", "time", "interrupted"]
+EXPORT_SECONDS = 30.0
+"""Estimated time of the export at the end of a run."""
+FINAL_EVALUATIONS = 4
+"""Estimated time of the final evaluation with the serving path, in evaluations of an epoch."""
+
+_OLD_NAMES = {
+    "lowest": "best_loss",
+    "learning_seconds": "training_seconds",
+    "measuring_seconds": "evaluation_seconds",
+}
 
 
 @dataclass
-class Standing:
-    """What a run that goes on must know of its past; plain values, and nothing of torch."""
+class TrainingState:
+    """What a resumed run must know of its past: plain values, without tensors."""
 
     epochs: int
-    """Epochs planned: fewer than were asked for where time is short."""
+    """Planned epochs: fewer than configured if the time budget is short."""
     epoch: int = 0
     best_epoch: int = 0
-    lowest: float = float("inf")
-    """The loss of the best epoch."""
+    best_loss: float = float("inf")
     seconds: float = 0.0
-    learning_seconds: float = 0.0
-    measuring_seconds: float = 0.0
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
     images: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    def over(self, config: Config, seconds: float) -> Stopped | None:
-        """Whether the run ends here, so many seconds after its start, and why."""
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> "TrainingState":
+        """Read a stored state. Older versions used other names for some fields."""
+        return cls(**{_OLD_NAMES.get(name, name): value for name, value in stored.items()})
+
+    def stop_reason(self, config: Config, seconds: float) -> StopReason | None:
+        """Why the run stops here, `seconds` after its start, or None if it continues."""
         if self.epoch >= self.epochs:
             return "completed" if self.epochs == config.epochs else "time"
         if config.patience and self.epoch - self.best_epoch >= config.patience:
             return "early"
-        if config.time_budget and self.epoch and self.affordable(config, seconds) < 1:
+        if config.time_budget and self.epoch and self.epochs_in_budget(config, seconds) < 1:
             return "time"
         return None
 
-    def affordable(self, config: Config, seconds: float) -> int:
-        """How many more epochs like those so far fit into the time budget."""
-        each = (self.learning_seconds + self.measuring_seconds) / self.epoch
-        finish = FINISH + MEASURINGS * self.measuring_seconds / self.epoch
-        return int(max(0.0, config.time_budget * 60 - seconds - finish) / each)
+    def epochs_in_budget(self, config: Config, seconds: float) -> int:
+        """Count the further epochs that fit into the time budget, by the mean of those so far."""
+        epoch_seconds = (self.training_seconds + self.evaluation_seconds) / self.epoch
+        finish_seconds = EXPORT_SECONDS + FINAL_EVALUATIONS * self.evaluation_seconds / self.epoch
+        remaining = config.time_budget * 60 - seconds - finish_seconds
+        return int(max(0.0, remaining) / epoch_seconds)
 
-    def summary(self, stopped: Stopped) -> dict[str, Any]:
-        """What `metrics.json` says of the training."""
+    def summary(self, stopped: StopReason) -> dict[str, Any]:
+        """Return the entries about training in `metrics.json`."""
         return {
             "seconds": round(self.seconds, 1),
-            "images_per_second": round(self.images / max(self.learning_seconds, 1e-9), 1),
+            "images_per_second": round(self.images / max(self.training_seconds, 1e-9), 1),
             "epochs": self.epoch,
             "best_epoch": self.best_epoch,
             "stopped": stopped,
         }
 
 
-def row(epoch: int, rate: float, scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """One epoch's row of `history.csv`."""
+def history_row(epoch: int, rate: float, metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return one epoch's row of `history.csv`."""
     cells: dict[str, Any] = {"epoch": epoch, "learning_rate": rate}
-    for split, of in scores.items():
+    for split, of in metrics.items():
         cells |= {f"{split}_{name}": of[name] for name in ("loss", "accuracy")}
         for label, figures in of["classes"].items():
             cells |= {
@@ -71,16 +82,16 @@ def row(epoch: int, rate: float, scores: dict[str, dict[str, Any]]) -> dict[str,
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write `history.csv` anew."""
+    """Write `history.csv`."""
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.DictWriter(opened, rows[0])
         writer.writeheader()
         writer.writerows(rows)
 
 
-def line(epoch: int, epochs: int, scores: dict[str, dict[str, Any]]) -> str:
-    """One epoch in a line for people."""
+def epoch_line(epoch: int, epochs: int, metrics: dict[str, dict[str, Any]]) -> str:
+    """Return the line that is printed after an epoch."""
     parts = [
-        f"{split} {of['accuracy']:.1%} (loss {of['loss']:.3f})" for split, of in scores.items()
+        f"{split} {of['accuracy']:.1%} (loss {of['loss']:.3f})" for split, of in metrics.items()
     ]
     return f"epoch {epoch:>3}/{epochs}  " + "  ".join(parts)

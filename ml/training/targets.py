@@ -1,4 +1,4 @@
-"""What a batch of photos is to teach: what is shown, and which answer is wanted."""
+"""Training targets: label smoothing, mixup, distillation and out-of-distribution pictures."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -17,60 +17,61 @@ from ml.models.probability import probabilities
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Smoothed labels, blended photos, and half of what a teacher says where there is one.
+class TargetBuilder:
+    """Turns a batch of photos and labels into the network's input and target probabilities.
 
-    Mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412. A teacher asked about the very
-    picture that is shown: Beyer et al. 2022, https://arxiv.org/abs/2106.05237. Every answer alike
-    for pictures of no class: outlier exposure, Hendrycks et al. 2019,
+    Mixup: Zhang et al. 2018, https://arxiv.org/abs/1710.09412. Distillation, with the teacher run
+    on the same augmented pictures: Beyer et al. 2022, https://arxiv.org/abs/2106.05237. Uniform
+    targets for out-of-distribution pictures (outlier exposure): Hendrycks et al. 2019,
     https://arxiv.org/abs/1812.04606.
     """
 
     classes: int
     smoothing: float
     mixup: float
-    """Parameter of the beta distribution that blending is drawn from; 0 is none."""
+    """Parameter of the beta distribution that the mixing weight is drawn from; 0 is no mixup."""
     teacher: Engine | None = None
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn photos and labels into pictures and wanted answers.
+        """Build input and targets of a batch.
 
         Args:
             pixels: uint8 (N, H, W, 3).
-            labels: (N,), -1 for a picture of none of the classes.
+            labels: (N,), -1 for an out-of-distribution picture.
 
         Returns:
             uint8 (N, H, W, 3) and float32 (N, C).
         """
         known = (labels >= 0).float()[:, None]  # (N, 1)
-        sure = (1 - self.smoothing) * known
-        wanted = F.one_hot(labels.clamp(min=0), self.classes) * sure + (1 - sure) / self.classes
+        certainty = (1 - self.smoothing) * known  # (N, 1)
+        one_hot = F.one_hot(labels.clamp(min=0), self.classes)  # (N, C)
+        targets = one_hot * certainty + (1 - certainty) / self.classes  # (N, C)
         if self.mixup > 0:
-            share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
-            share = max(share, 1 - share)  # the labels given are those of what shows the most
-            partners = torch.randperm(len(labels))
-            pixels = torch.lerp(pixels[partners].float(), pixels.float(), share).round().byte()
-            wanted = torch.lerp(wanted[partners], wanted, share)
-            known = torch.lerp(known[partners], known, share)
+            weight = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+            weight = max(weight, 1 - weight)  # so that a photo's own label has the larger weight
+            partners = torch.randperm(len(labels))  # (N,)
+            pixels = torch.lerp(pixels[partners].float(), pixels.float(), weight).round().byte()
+            targets = torch.lerp(targets[partners], targets, weight)
+            known = torch.lerp(known[partners], known, weight)
         if self.teacher is not None:
-            logits, _ = self.teacher.run(pixels.numpy())
-            answers = torch.from_numpy(probabilities(logits, self.teacher.card.temperature))
-            # A teacher has nothing to say on what it never saw.
-            wanted = torch.lerp(wanted, answers.float(), known / 2)
-        return pixels, wanted
+            logits, _ = self.teacher.run(pixels.numpy())  # (N, C)
+            taught = torch.from_numpy(probabilities(logits, self.teacher.card.temperature))
+            # Half of the target, and nothing for pictures of classes the teacher does not know.
+            targets = torch.lerp(targets, taught.float(), known / 2)
+        return pixels, targets
 
 
-def teacher(model: Path, classes: tuple[str, ...], size: int, threads: int) -> Engine:
-    """Load a model.onnx to learn from.
+def load_teacher(model: Path, classes: tuple[str, ...], size: int, threads: int) -> Engine:
+    """Load a model.onnx to distil from.
 
     Raises:
-        ModelError: where it knows other classes, or takes pictures of another size.
+        ModelError: if it has other classes or another input size.
     """
     engine = OnnxEngine(model, threads)
     if engine.card.classes != classes:
         raise ModelError(
-            f"{model} knows {', '.join(engine.card.classes)}, and a teacher must know the very "
-            f"classes of the folder: {', '.join(classes)}."
+            f"{model} has the classes {', '.join(engine.card.classes)}. A teacher needs the same "
+            f"classes as the folder: {', '.join(classes)}."
         )
     if (side := engine.card.preprocessing.size) != size:
         raise ModelError(
@@ -80,7 +81,7 @@ def teacher(model: Path, classes: tuple[str, ...], size: int, threads: int) -> E
 
 
 def class_weights(folder: ImageFolder) -> Tensor:
-    """Weigh each class by the inverse root of its share: rare ones count more, not all alike."""
+    """Weight each class by the inverse square root of its count, with a mean of 1; shape (C,)."""
     photos = Counter(sample.label for sample in folder.of("train"))
     counts = np.array([max(photos[label], 1) for label in folder.classes])
     weights = np.sqrt(counts.mean() / counts)

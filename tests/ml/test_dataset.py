@@ -8,14 +8,14 @@ from PIL import Image
 from ml.data.image_folder import scan
 from ml.data.sample import Sample
 from ml.data.split import split_folder
-from ml.dataset import UNREADABLE, Augment, Batches, PhotoDataset
+from ml.dataset import UNREADABLE, Augment, BatchSampler, PhotoDataset
 from ml.images.decode import decode
 from ml.images.preprocessing import PADDING, Preprocessing, network_input
 from ml.models.card import Split
 
 
 @pytest.mark.parametrize("strategy", ["native", "shorter-side"])
-def test_without_augmentation_it_is_what_serving_sees(drawn: Path, strategy: str) -> None:
+def test_without_augmentation_pixels_equal_those_in_serving(drawn: Path, strategy: str) -> None:
     preprocessing = Preprocessing.model_validate({"strategy": strategy, "views": 3})
     folder = scan(drawn)
     dataset = PhotoDataset(folder.samples, folder.classes, preprocessing)
@@ -30,13 +30,13 @@ def test_without_augmentation_it_is_what_serving_sees(drawn: Path, strategy: str
 
 
 @pytest.mark.parametrize("strategy", ["native", "shorter-side"])
-def test_augmentation_is_anew_each_time_and_repeatable(drawn: Path, strategy: str) -> None:
+def test_augmentation_differs_between_epochs_and_is_repeatable(drawn: Path, strategy: str) -> None:
     folder = split_folder(scan(drawn), Split())
     preprocessing = Preprocessing.model_validate({"strategy": strategy})
     photos = folder.of("train")
     dataset = PhotoDataset(photos, folder.classes, preprocessing, augment="full", seed=3)
     first, second = dataset[0][0], dataset[len(photos)][0]
-    torch.rand(5)  # what is drawn elsewhere does not matter
+    torch.rand(5)  # other random draws do not matter
     again = dataset[0][0]
     assert first.shape == (224, 224, 3)
     assert first.dtype == torch.uint8
@@ -82,7 +82,7 @@ def test_augmenting_leaves_other_random_numbers_alone(drawn: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xd8\xff cut off"])
-def test_a_photo_that_is_gone_is_a_blank_of_no_class(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unreadable_photo_is_replaced_by_a_blank(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "gone.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -95,7 +95,7 @@ def test_a_photo_that_is_gone_is_a_blank_of_no_class(tmp_path: Path, content: by
 
 
 def test_an_epoch_shows_each_photo_once_and_each_epoch_another_order() -> None:
-    batches = Batches(photos=12, batch=4, seed=0)
+    batches = BatchSampler(photos=12, batch=4, seed=0)
     first = [number for batch in batches for number in batch]
     again = [number for batch in batches for number in batch]
     batches.epoch = 2
@@ -107,9 +107,9 @@ def test_an_epoch_shows_each_photo_once_and_each_epoch_another_order() -> None:
 
 
 @pytest.mark.parametrize("photos", [5, 10, 11, 31])
-def test_processes_share_the_very_batches_that_one_has(photos: int) -> None:
-    whole = list(Batches(photos, batch=5, seed=1))
-    shares = [list(Batches(photos, batch=5, seed=1, rank=rank, ranks=2)) for rank in range(2)]
+def test_processes_share_the_batches_of_a_single_process(photos: int) -> None:
+    whole = list(BatchSampler(photos, batch=5, seed=1))
+    shares = [list(BatchSampler(photos, batch=5, seed=1, rank=rank, ranks=2)) for rank in range(2)]
     assert len(whole) == max(1, photos // 5)
     for batch, first, second in zip(whole, *shares, strict=True):
         assert sorted(first + second) == sorted(batch)

@@ -1,31 +1,44 @@
 import csv
 import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from ml.data.image_folder import scan
 from ml.data.split import split_folder
 from ml.errors import DataError, ModelError
 from ml.images.preprocessing import Preprocessing
 from ml.models.card import Split
-from ml.models.checkpoint import SHIPPED_PARAMETERS, fingerprint, load
-from ml.trainer import STATE, Trainer
+from ml.models.checkpoint import SHIPPED_PARAMETERS, fingerprint, load, load_state, save_state
+from ml.trainer import Trainer
+from ml.training.checkpoints import STATE_FILE
 from ml.training.config import Config
-from ml.training.state import Standing
+from ml.training.setup import set_up
+from ml.training.state import TrainingState
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small pictures need no second thread, and waiting threads slow down a busy machine."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def trainer(photos: Path, output: Path, resume: bool = False, **settings: Any) -> Trainer:
     output.mkdir(exist_ok=True)
-    given = {"epochs": 2, "batch": 2, "workers": 0} | settings
+    given = {"epochs": 2, "batch": 2, "workers": 0, "size": 64} | settings
     config = Config(data=photos, output=output, **given)
     folder = split_folder(scan(photos), Split(validation=0.3))
-    return Trainer(config, folder, Preprocessing(), Console(width=500), resume=resume)
+    preprocessing = Preprocessing(size=64, shorter_side=73)
+    return Trainer(set_up(config, folder, preprocessing, resume=resume), Console(width=500))
 
 
 def rows(output: Path) -> list[dict[str, str]]:
@@ -34,19 +47,18 @@ def rows(output: Path) -> list[dict[str, str]]:
 
 
 def after_steps(trainer: Trainer, count: int, happens: Any) -> None:
-    """Let something happen after so many steps."""
-    step, steps = trainer._step, iter(range(1, 999))
+    """Call `happens` after a number of training steps."""
+    show, steps = trainer.bar.advance_by, iter(range(1, 999))
 
-    def stepped(pixels: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-        done = step(pixels, labels)
+    def stepped(*arguments: Any) -> None:
+        show(*arguments)
         if next(steps) == count:
             happens()
-        return done
 
-    trainer._step = stepped  # type: ignore[method-assign]
+    trainer.bar.advance_by = stepped  # type: ignore[method-assign, assignment]
 
 
-def test_photos_that_vanish_or_break_do_not_end_a_run(
+def test_deleted_or_damaged_photos_do_not_stop_a_run(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trainer(photos, tmp_path / "run")
@@ -61,27 +73,27 @@ def test_photos_that_vanish_or_break_do_not_end_a_run(
     said = capsys.readouterr().out
     for path in (gone, broken):
         assert said.count(f"{path} can no longer be read") == 1
-    assert run.unreadable == {gone, broken}
+    assert run.metrics.unreadable == {gone, broken}
     assert len(rows(tmp_path / "run")) == 2
 
 
 def test_no_batch_keeps_a_file_open(photos: Path, tmp_path: Path) -> None:
-    """As what a loading process hands over in shared memory does: a system allows 1,024."""
+    """Shared memory of a loading process keeps a file open; a system allows 1,024."""
     run = trainer(photos, tmp_path / "run", workers=1, epochs=1)
     assert run.run() == "completed"
-    answers = [*run.seen, *run._answers(run.loaders.held_out["test"])]
-    assert len(answers) > 2
-    assert not [1 for _, labels in answers if labels.is_shared()]  # type: ignore[no-untyped-call]
+    outputs = [*run.outputs, *run._evaluate(run.loaders.held_out["test"])]
+    assert len(outputs) > 2
+    assert not [1 for _, labels in outputs if labels.is_shared()]  # type: ignore[no-untyped-call]
 
 
-def test_a_run_whose_photos_are_all_gone_says_so(photos: Path, tmp_path: Path) -> None:
+def test_a_run_without_readable_photos_fails(photos: Path, tmp_path: Path) -> None:
     run = trainer(photos, tmp_path / "run")
     photos.rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match=r"No photo in .* --resume"):
         run.run()
 
 
-def test_a_full_disk_costs_what_cannot_be_written_and_no_more(
+def test_a_full_disk_does_not_stop_a_run(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trainer(photos, tmp_path / "run")
@@ -98,12 +110,12 @@ def test_a_full_disk_costs_what_cannot_be_written_and_no_more(
     assert "Epoch 2 could not be written" in capsys.readouterr().out
     assert load(tmp_path / "run" / "best.safetensors")[1].scores["epoch"] == 1
     again = trainer(photos, tmp_path / "run", resume=True)
-    assert again.standing.epoch == 1
+    assert again.state.epoch == 1
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "best.safetensors",
         "last.safetensors",
         "history.csv",
-        STATE,
+        STATE_FILE,
     }
 
 
@@ -111,25 +123,25 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_in_the_first_epoch_keeps_what_was_learnt(photos: Path, tmp_path: Path) -> None:
+def test_ctrl_c_in_the_first_epoch_keeps_the_parameters(photos: Path, tmp_path: Path) -> None:
     run = trainer(photos, tmp_path / "run")
     after_steps(run, 2, interrupt)
     assert run.run() == "interrupted"
     assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1"]
     network, card = load(tmp_path / "run" / "best.safetensors")
     assert card.scores["validation"]["photos"] > 0
-    assert not (tmp_path / "run" / STATE).exists()  # it would go on from the start, as it must
+    assert not (tmp_path / "run" / STATE_FILE).exists()  # so that the run resumes from the start
 
 
-@pytest.mark.parametrize("where", ["_learn", "_write"])
-def test_nothing_written_is_no_model(photos: Path, tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("where", ["_train_epoch", "_checkpoint"])
+def test_a_run_that_wrote_nothing_fails(photos: Path, tmp_path: Path, where: str) -> None:
     run = trainer(photos, tmp_path / "run")
     setattr(run, where, lambda *_: interrupt())
     with pytest.raises(DataError, match="before an epoch was written"):
         run.run()
 
 
-def test_what_a_run_started_from_is_not_needed_to_go_on(photos: Path, tmp_path: Path) -> None:
+def test_resuming_does_not_need_the_initial_parameters(photos: Path, tmp_path: Path) -> None:
     initial = str(shutil.copy(SHIPPED_PARAMETERS, tmp_path / "start.safetensors"))
     run = trainer(photos, tmp_path / "run", initial=initial)
     after_steps(run, len(run.loaders.batches) + 1, interrupt)
@@ -138,40 +150,41 @@ def test_what_a_run_started_from_is_not_needed_to_go_on(photos: Path, tmp_path: 
     with pytest.raises(ModelError, match="no file"):
         trainer(photos, tmp_path / "run", initial=initial)
     again = trainer(photos, tmp_path / "run", resume=True, initial=initial)
-    assert again.standing.epoch == 1
+    assert again.state.epoch == 1
     last, _ = load(tmp_path / "run" / "last.safetensors")
-    average = again.optimisation.average.module
+    average = again.optimiser.ema.module
     assert fingerprint(average.state_dict()) == fingerprint(last.state_dict())
 
 
-def test_a_run_that_gets_no_better_ends_early(photos: Path, tmp_path: Path) -> None:
+def test_early_stopping(photos: Path, tmp_path: Path) -> None:
     run = trainer(photos, tmp_path / "run", epochs=9, patience=1)
-    run.standing.lowest = 0.0  # no epoch is better
-    run.standing.best_epoch = 1
+    run.state.best_loss = 0.0  # no epoch is better
+    run.state.best_epoch = 1
     assert run.run() == "early"
-    assert run.standing.epoch == 2
+    assert run.state.epoch == 2
 
 
-def test_epochs_are_as_many_as_fit_into_the_time(
+def test_the_schedule_is_shortened_to_the_time_budget(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Standing, "affordable", lambda *_: 1)  # one more, after the first
+    monkeypatch.setattr(
+        TrainingState, "epochs_in_budget", lambda *_: 1
+    )  # one more, after the first
     run = trainer(photos, tmp_path / "run", epochs=9, time_budget=600)
     assert run.run() == "time"
-    assert run.standing.epoch == 2
-    schedule = run.optimisation.schedule  # it has come down, as it would have after 9
+    assert run.state.epoch == 2
+    schedule = run.optimiser.schedule  # it ends, as it would have after 9 epochs
     assert schedule.last_epoch == schedule.total_steps == 2 * len(run.loaders.batches)
 
 
-def test_a_time_that_is_too_short_for_one_epoch_cuts_it(photos: Path, tmp_path: Path) -> None:
+def test_a_budget_shorter_than_an_epoch_cuts_it(photos: Path, tmp_path: Path) -> None:
     run = trainer(photos, tmp_path / "run", time_budget=0.01)
     assert run.run() == "time"
-    assert run.standing.images == 2
+    assert run.state.images == 2
     assert len(rows(tmp_path / "run")) == 1
 
 
-@pytest.mark.slow
-def test_going_on_repeats_the_epoch_that_would_have_come(photos: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
     whole = trainer(photos, tmp_path / "whole")
     whole.run()
     part = trainer(photos, tmp_path / "part")
@@ -181,5 +194,21 @@ def test_going_on_repeats_the_epoch_that_would_have_come(photos: Path, tmp_path:
     again = trainer(photos, tmp_path / "part", resume=True)
     assert again.run() == "completed"
     assert rows(tmp_path / "part") == rows(tmp_path / "whole")
-    for name, value in whole.optimisation.average.state_dict().items():
-        assert torch.equal(value, again.optimisation.average.state_dict()[name]), name
+    for name, value in whole.optimiser.ema.state_dict().items():
+        assert torch.equal(value, again.optimiser.ema.state_dict()[name]), name
+
+
+def test_a_state_of_an_older_version_resumes(photos: Path, tmp_path: Path) -> None:
+    first = trainer(photos, tmp_path / "run")
+    after_steps(first, first.steps_per_epoch + 1, interrupt)
+    first.run()
+    stored = load_state(tmp_path / "run" / STATE_FILE)
+    state = stored.pop("progress")
+    old = {"best_loss": "lowest", "training_seconds": "learning_seconds"}
+    old["evaluation_seconds"] = "measuring_seconds"
+    stored["standing"] = {old.get(name, name): value for name, value in state.items()}
+    save_state(tmp_path / "run" / STATE_FILE, stored)
+    again = trainer(photos, tmp_path / "run", resume=True)
+    assert vars(again.state) == state
+    assert again.run() == "completed"
+    assert len(rows(tmp_path / "run")) == 2

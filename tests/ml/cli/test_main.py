@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from ml.cli.command import OLD_OPTIONS
 from ml.cli.main import cli
 from ml.data.image_folder import scan
 from ml.data.split import split_folder
 from ml.predictor import SHIPPED_MODEL, Predictor
+from ml.training.config import Config
 from tests.helpers import ROOT, picture
 
 COMMANDS = [
@@ -31,7 +33,7 @@ def test_every_command_has_help(command: str) -> None:
     result = call(command, "--help")
     assert result.exit_code == 0
     assert "Usage" in result.output
-    assert f"python -m ml {command} " in result.output  # an example, beside the usage
+    assert f"skyspotter {command} " in result.output  # an example
 
 
 def test_predict_goes_on_past_bad_files(photo: bytes, tmp_path: Path) -> None:
@@ -44,7 +46,7 @@ def test_predict_goes_on_past_bad_files(photo: bytes, tmp_path: Path) -> None:
     assert [row["file"][-5:] for row in rows] == ["a.jpg", "b.jpg", "c.jpg", "g.jpg"]
     assert "b.jpg: This file is not an image" in result.stderr
     assert "missing.jpg: There is no such file" in result.stderr
-    assert "No answer for 2 files" in result.stderr
+    assert "No prediction for 2 files" in result.stderr
     assert call("predict", tmp_path / "a.jpg").exit_code == 0
 
 
@@ -59,9 +61,7 @@ def test_predict_takes_patterns(photo: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "jsonl"])
-def test_a_reader_that_has_enough_ends_it_quietly(
-    photo: bytes, tmp_path: Path, format: str
-) -> None:
+def test_a_closed_pipe_ends_quietly(photo: bytes, tmp_path: Path, format: str) -> None:
     for number in range(60):
         (tmp_path / f"{number:02} {'long name ' * 15}.jpg").write_bytes(photo)
     (tmp_path / "caf\udce9.jpg").write_bytes(photo)  # not in UTF-8
@@ -101,11 +101,11 @@ def test_evaluate_writes_json(drawn: Path, tmp_path: Path) -> None:
     assert re.search(r"Accuracy [\d.]+% on 40 photos", result.stdout)
 
 
-def test_evaluate_tells_what_of_none_of_the_classes_is_refused(drawn: Path, tmp_path: Path) -> None:
-    assert call("synthesize", tmp_path / "none", "--others", "--images-per-class", 2).exit_code == 0
+def test_evaluate_measures_ood_rejection(drawn: Path, tmp_path: Path) -> None:
+    assert call("synthesize", tmp_path / "none", "--ood", "--images-per-class", 2).exit_code == 0
     (tmp_path / "none" / "list.txt").write_text("no picture")
     out = tmp_path / "out.json"
-    options = ("--split", "validation", "--views", 1, "--others", tmp_path / "none", "--json", out)
+    options = ("--split", "validation", "--grid", 1, "--ood", tmp_path / "none", "--json", out)
     result = call("evaluate", SHIPPED_MODEL, drawn, *options)
     assert result.exit_code == 0, result.output
     others = json.loads(out.read_text())["others"]
@@ -117,8 +117,8 @@ def test_evaluate_tells_what_of_none_of_the_classes_is_refused(drawn: Path, tmp_
     assert f"maximum logit {others['auroc']['maximum_logit']:.3f}" in said
 
 
-def test_what_training_did_not_know_is_not_measured(drawn: Path, tmp_path: Path) -> None:
-    """Dealt out anew, a folder that has grown would mix up its splits."""
+def test_photos_unknown_to_training_belong_to_no_split(drawn: Path, tmp_path: Path) -> None:
+    """Splitting a folder again after it has grown would mix its splits."""
     run, data = tmp_path / "run", tmp_path / "data"
     run.mkdir()
     shutil.copy(SHIPPED_MODEL, run)
@@ -128,7 +128,7 @@ def test_what_training_did_not_know_is_not_measured(drawn: Path, tmp_path: Path)
     for number in range(9):
         picture(seed=90 + number).save(data / "Flying Birds" / f"{number}.png")
     for split, photos in (("validation", len(before.of("validation"))), ("all", 49)):
-        options = ("--split", split, "--views", 1, "--json", run / "out.json")
+        options = ("--split", split, "--grid", 1, "--json", run / "out.json")
         result = call("evaluate", run / "model.onnx", data, *options)
         assert result.exit_code == 0, result.stderr
         assert "9 photos that" in result.stderr
@@ -138,7 +138,7 @@ def test_what_training_did_not_know_is_not_measured(drawn: Path, tmp_path: Path)
 def test_calibrate_rewrites_the_card(drawn: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     shutil.copy(SHIPPED_MODEL, model)
-    result = call("calibrate", model, drawn, "--precision", 0.8)
+    result = call("calibrate", model, drawn, "--target-precision", 0.8)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("Calibrated: temperature")
     card = json.loads(call("inspect", model, "--json").stdout)
@@ -146,11 +146,11 @@ def test_calibrate_rewrites_the_card(drawn: Path, tmp_path: Path) -> None:
     assert card["scores"]["calibration"]["precision"] == 0.8
 
 
-def test_views_can_be_tried(drawn: Path, tmp_path: Path) -> None:
+def test_grids_can_be_compared(drawn: Path, tmp_path: Path) -> None:
     losses = set()
     for views in (1, 2):
         out = tmp_path / f"{views}.json"
-        call("evaluate", SHIPPED_MODEL, drawn, "--split", "all", "--views", views, "--json", out)
+        call("evaluate", SHIPPED_MODEL, drawn, "--split", "all", "--grid", views, "--json", out)
         losses.add(json.loads(out.read_text())["loss"])
     assert len(losses) == 2
 
@@ -195,3 +195,45 @@ def test_errors_are_one_sentence(arguments: list[object], tmp_path: Path) -> Non
     assert result.exit_code == 1
     assert "no" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_old_option_names_are_accepted_but_not_shown(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[Config] = []
+    monkeypatch.setattr("ml.runs.run.run", lambda config, *_: configs.append(config))
+    for options in (
+        ("--precision", 0.9, "--views=3", "--others", tmp_path),
+        ("--target-precision", 0.9, "--grid=3", "--ood", tmp_path),
+    ):
+        assert call("train", drawn, *options).exit_code == 0
+    assert configs[0] == configs[1]
+    assert (configs[0].target_precision, configs[0].grid, configs[0].ood) == (0.9, 3, tmp_path)
+    for command, names in OLD_OPTIONS.items():
+        said = call(command, "--help").output
+        for name in names:
+            assert not re.search(rf"{name}[ ,]", said)
+    assert call("synthesize", tmp_path / "set", "--others", "--images-per-class", 1).exit_code == 0
+    assert not (tmp_path / "set" / "Flying Birds").exists()
+    result = call("export", SHIPPED_MODEL, "--output", tmp_path / "x.onnx", "--calibration", drawn)
+    assert "--calibration-data" in result.output
+    out = tmp_path / "out.json"
+    old = ("--split", "all", "--views", 2, "--others", tmp_path / "set", "--json", out)
+    assert call("evaluate", SHIPPED_MODEL, drawn, *old).exit_code == 0
+    assert json.loads(out.read_text())["others"]["photos"] == 6
+    model = shutil.copy(SHIPPED_MODEL, tmp_path / "model.onnx")
+    assert call("calibrate", model, drawn, "--precision", 0.8).exit_code == 0
+
+
+def test_every_described_setting_is_an_option_of_train() -> None:
+    said = call("train", "--help").output
+    for name, field in Config.model_fields.items():
+        option = "data" if name == "data" else f"--{name.replace('_', '-')} "
+        assert (option in said) == bool(field.description), name
+
+
+def test_the_evidence_measurement_has_moved() -> None:
+    result = call("evaluate", SHIPPED_MODEL, "nowhere", "--evidence")
+    assert result.exit_code == 2
+    assert "benchmarks/evidence.py" in result.stderr
+    assert "--evidence" not in call("evaluate", "--help").output

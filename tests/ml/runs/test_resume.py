@@ -1,6 +1,7 @@
-"""A run that is killed, goes on, and ends as if nothing had been."""
+"""Runs that are killed and resumed end as uninterrupted ones."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,24 +21,25 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from ml.training.config import Config
+from ml.training.setup import set_up
 from ml.runs.run import begin, prepare
 from ml.trainer import Trainer
 config, resume = Config.read(Path(sys.argv[1])), "--resume" in sys.argv
 config, folder, preprocessing = prepare(config, resume, Console(quiet=True))
-trainer = Trainer(config, folder, preprocessing, Console(quiet=True), resume=resume)
+trainer = Trainer(set_up(config, folder, preprocessing, resume=resume), Console(quiet=True))
 begin(config, folder, resume)
-print(trainer.standing.epoch, len(trainer.loaders.batches), flush=True)
-step = trainer._step
-def told(*batch):
+print(trainer.state.epoch, len(trainer.loaders.batches), flush=True)
+step = trainer.optimiser.step
+def reported():
+    step()
     print("step", flush=True)
-    return step(*batch)
-trainer._step = told
+trainer.optimiser.step = reported
 trainer.run()
 """
 
 
 def contents(run: Path) -> dict[str, Any]:
-    """What a run has come to; the very bytes of safetensors depend on their metadata's order."""
+    """The results of a run. The bytes of safetensors depend on the order of their metadata."""
     best, last = (load(run / f"{name}.safetensors") for name in ("best", "last"))
     return {
         "history": (run / "history.csv").read_text(),
@@ -47,7 +49,7 @@ def contents(run: Path) -> dict[str, Any]:
 
 
 def settings(photos: Path, output: Path) -> Config:
-    config = Config(data=photos, output=output, epochs=3, batch=2, workers=1)
+    config = Config(data=photos, output=output, epochs=3, batch=2, workers=1, size=64)
     output.mkdir()
     config.write()
     return config
@@ -62,7 +64,7 @@ def train(config: Config, *options: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_killed_run_ends_as_one_that_was_not(photos: Path, tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
     whole = settings(photos, tmp_path / "whole")
     with train(whole) as process:
         process.communicate()
@@ -90,11 +92,11 @@ def said(config: Config, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.slow
-def test_of_a_finished_run_only_what_is_missing_is_made(
-    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_resuming_a_finished_run_writes_missing_files_only(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = Config(data=drawn, output=tmp_path / "run", epochs=1, batch=8, workers=0)
-    model = run(config, Console(quiet=True))
+    config = Config.read(Path(shutil.copytree(finished, tmp_path / "run")))
+    model = config.output / "model.onnx"
     before = contents(config.output)
     changed = model.stat().st_mtime_ns
     assert "is finished: nothing is missing" in said(config, capsys)

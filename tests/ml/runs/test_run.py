@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,14 @@ from ml.models.card import Split
 from ml.models.checkpoint import SHIPPED_PARAMETERS, load
 from ml.predictor import Predictor
 from ml.runs.run import _inputs, choose_strategy, prepare, run
-from ml.trainer import Trainer
 from ml.training.config import Config
-from ml.training.distributed import Processes
+from ml.training.distributed import ProcessGroup
 from tests.helpers import ROOT
 
 
-@pytest.fixture(scope="module")
-def finished(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a short run."""
-    output = tmp_path_factory.mktemp("run")
-    run(Config(data=drawn, output=output, epochs=2, batch=8, workers=0), Console(quiet=True))
-    return output
+def settings(data: Path, output: Path, **others: Any) -> Config:
+    given = {"epochs": 1, "batch": 8, "workers": 0, "size": 64} | others
+    return Config(data=data, output=output, **given)
 
 
 def read(path: Path) -> Any:
@@ -66,7 +61,7 @@ def test_a_run_writes_its_folder(finished: Path) -> None:
     assert read(finished / "data.json")["counts"]["test"]["Flying Birds"] == 3
 
 
-def test_training_photos_are_judged_at_the_end(finished: Path) -> None:
+def test_labels_of_training_photos_are_audited(finished: Path) -> None:
     with (finished / "label_audit.csv").open(newline="", encoding="utf-8") as opened:
         judged = {row["file"] for row in csv.DictReader(opened)}
     split_of = read(finished / "data.json")["files"]
@@ -74,7 +69,7 @@ def test_training_photos_are_judged_at_the_end(finished: Path) -> None:
     assert read(finished / "metrics.json")["training"]["not_judged"] == ""
 
 
-def test_ctrl_c_among_the_last_things_leaves_them_to_do(
+def test_ctrl_c_in_the_export_can_be_resumed(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> str:
@@ -82,29 +77,31 @@ def test_ctrl_c_among_the_last_things_leaves_them_to_do(
 
     initial = Path(shutil.copy(SHIPPED_PARAMETERS, tmp_path))
     output = tmp_path / "run"
-    config = Config(data=drawn, output=output, initial=str(initial), epochs=1, batch=8, workers=0)
+    config = settings(drawn, output, initial=str(initial))
     with monkeypatch.context() as patched:
         patched.setattr("ml.runs.run.audit_labels", interrupted)
         with pytest.raises(SkyspotterError, match="--resume"):
             run(config, Console(quiet=True))
     for name in ("label_audit.csv", "doubts.csv"):
         (output / name).write_text("an earlier run's")
-    initial.unlink()  # it is needed no more, but to judge by
+    initial.unlink()  # only the label audit needs it
     run(config, Console(quiet=True), resume=True)
     assert "no file" in read(output / "metrics.json")["training"]["not_judged"]
     assert not any((output / name).exists() for name in ("label_audit.csv", "doubts.csv"))
 
 
-def test_history_has_a_row_an_epoch_with_each_classs_figures(finished: Path) -> None:
+def test_history_has_a_row_for_each_epoch(finished: Path) -> None:
     with (finished / "history.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     for split in ("train", "validation", "test"):
-        for figure in ("loss", "accuracy", "f1_Flying Birds", "recall_Winged Drones"):
-            assert float(rows[-1][f"{split}_{figure}"]) >= 0
+        assert all(0 < float(row[f"{split}_loss"]) < 10 for row in rows)
+        for figure in ("accuracy", "f1_Flying Birds", "recall_Winged Drones"):
+            assert all(0 <= float(row[f"{split}_{figure}"]) <= 1 for row in rows)
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
 
 
-def test_the_model_tells_how_it_was_made_and_measured(finished: Path, drawn: Path) -> None:
+def test_the_model_file_holds_its_metrics(finished: Path, drawn: Path) -> None:
     predictor = Predictor(finished / "model.onnx")
     assert predictor.card == load(finished / "model.safetensors")[1]
     scores = read(finished / "metrics.json")
@@ -117,39 +114,32 @@ def test_the_model_tells_how_it_was_made_and_measured(finished: Path, drawn: Pat
     assert right / len(held_out) == scores["test"]["accuracy"]
 
 
-def test_a_finished_model_is_a_start_for_other_classes(finished: Path, tmp_path: Path) -> None:
+def test_a_finished_model_can_be_fine_tuned_to_other_classes(
+    finished: Path, tmp_path: Path
+) -> None:
     for name in ("one thing", "another 🪁"):
         (tmp_path / "data" / name).mkdir(parents=True)
     for number, path in enumerate(sorted((finished.parent).rglob("drawn*/*/*.jpg"))[:24]):
         name = "one thing" if number % 2 else "another 🪁"
         (tmp_path / "data" / name / path.name).write_bytes(path.read_bytes())
     initial = str(finished / "model.safetensors")
-    config = Config(
-        data=tmp_path / "data", output=tmp_path / "run", initial=initial, epochs=1, batch=8
-    )
+    config = settings(tmp_path / "data", tmp_path / "run", initial=initial, workers=1)
     model = run(config, Console(quiet=True))
     assert Predictor(model).card.classes == ("another 🪁", "one thing")
 
 
-def test_a_teacher_and_pictures_of_no_class_take_part(
+def test_distillation_with_ood_pictures(
     finished: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "others" / "any").mkdir(parents=True)
     shutil.copy(next(drawn.rglob("*.jpg")), tmp_path / "others" / "any" / "picture.jpg")
     (tmp_path / "others" / "list.txt").write_text("no picture")
-    config = Config(
-        data=drawn,
-        output=tmp_path / "run",
-        epochs=1,
-        batch=8,
-        workers=0,
-        teacher=finished / "model.onnx",
-        others=Path("others"),
-    )
+    teacher = finished / "model.onnx"
+    config = settings(drawn, tmp_path / "run", teacher=teacher, ood=Path("others"))
     scores = Predictor(run(config, Console(quiet=True))).card.scores
     assert scores["test"]["photos"] == 12
-    # What is added later takes no part when the run goes on, from wherever that is.
+    # Pictures that are added later are ignored when the run is resumed.
     picture = tmp_path / "others" / "any" / "picture.jpg"
     shutil.copy(picture, tmp_path / "others" / "later.jpg")
     monkeypatch.chdir("/")
@@ -158,24 +148,28 @@ def test_a_teacher_and_pictures_of_no_class_take_part(
     assert [sample.path for sample in folder.ood] == [picture]
 
 
-def test_same_seed_same_parameters(drawn: Path, tmp_path: Path) -> None:
-    versions = set()
-    for name in ("a", "b"):
-        config = Config(data=drawn, output=tmp_path / name, epochs=1, batch=8, workers=0)
-        versions.add(Predictor(run(config, Console(quiet=True))).card.version)
-    assert len(versions) == 1
+def test_same_seed_same_parameters(
+    finished: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.runs.run._finish", lambda *_: None)
+    versions = []
+    for seed in (0, 1):
+        run(settings(drawn, tmp_path / str(seed), epochs=2, seed=seed), Console(quiet=True))
+        versions.append(load(tmp_path / str(seed) / "last.safetensors")[1].version)
+    assert versions[0] == load(finished / "last.safetensors")[1].version
+    assert versions[1] != versions[0]
 
 
 def test_strategy_follows_the_sizes(drawn: Path) -> None:
     folder = split_folder(scan(drawn), Split())
-    assert choose_strategy(folder, "native") == ("native", "as asked for")
+    assert choose_strategy(folder, "native") == ("native", "as requested")
     strategy, reason = choose_strategy(folder, "auto")
     assert strategy == "shorter-side"
     assert "run from" in reason
 
 
 def test_a_class_without_training_photos_is_named(drawn: Path, tmp_path: Path) -> None:
-    config = Config(data=drawn, output=tmp_path, split=Split(test=0.99, validation=0.99))
+    config = Config(data=drawn, output=tmp_path, test=0.99, validation=0.99)
     with pytest.raises(DataError, match="left to train"):
         run(config, Console(quiet=True))
 
@@ -190,7 +184,7 @@ def test_hard_classes_train(drawn: Path, tmp_path: Path) -> None:
     photo = sorted((drawn / "Large QuadCopters").iterdir())[0]
     shutil.copy(photo, data / "one")
     (data / "broken" / "page.jpg").write_text("<!doctype html>")
-    config = Config(data=data, output=tmp_path / "run", epochs=1, batch=8, workers=0)
+    config = settings(data, tmp_path / "run")
     model = run(config, Console(file=screen, width=200))
     assert Predictor(model).card.classes == ("[bold]1st", "one", "🪁 kite")
     for said in ("broken, none of its 1 files", "empty, there is no", "test of: one", "[bold]1st"):
@@ -209,16 +203,7 @@ def test_too_few_classes(drawn: Path, tmp_path: Path, classes: int) -> None:
         run(config, Console(quiet=True))
 
 
-@pytest.mark.parametrize("epochs", range(1, 8))
-def test_runs_of_any_length_have_a_schedule(drawn: Path, tmp_path: Path, epochs: int) -> None:
-    folder = split_folder(scan(drawn), Split())
-    config = Config(data=drawn, output=tmp_path, epochs=epochs, workers=0)
-    trainer = Trainer(config, folder, Preprocessing(), Console(quiet=True))
-    for _ in range(epochs * len(trainer.loaders.training) - 1):
-        trainer.optimisation.step()
-
-
-def test_a_slip_of_the_pen_costs_an_earlier_run_nothing(drawn: Path, tmp_path: Path) -> None:
+def test_a_typo_never_deletes_an_earlier_run(drawn: Path, tmp_path: Path) -> None:
     earlier = {"last.pt": "state", "config.json": "{}", "report.html": "page"}
     for name, content in earlier.items():
         (tmp_path / name).write_text(content)
@@ -227,7 +212,7 @@ def test_a_slip_of_the_pen_costs_an_earlier_run_nothing(drawn: Path, tmp_path: P
     assert {name: (tmp_path / name).read_text() for name in earlier} == earlier
 
 
-def test_few_photos_are_of_the_splits_that_all_have(drawn: Path, tmp_path: Path) -> None:
+def test_limited_data_keeps_the_split(drawn: Path, tmp_path: Path) -> None:
     config = Config(data=drawn, output=tmp_path, limit_data=2)
     _, few, _ = prepare(config, resume=False, console=Console(quiet=True))
     whole = split_folder(scan(drawn), config.split)
@@ -237,14 +222,13 @@ def test_few_photos_are_of_the_splits_that_all_have(drawn: Path, tmp_path: Path)
 
 
 def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: Path) -> None:
-    split = Split(validation=0)
-    config = Config(data=drawn, output=tmp_path, epochs=1, batch=8, split=split, workers=0)
+    config = settings(drawn, tmp_path, validation=0)
     scores = Predictor(run(config, Console(quiet=True))).card.scores
     assert set(scores) == {"epoch", "train", "test"}
 
 
-def test_photos_that_are_gone_are_not_compared_on(photos: Path) -> None:
-    """Without validation they are training photos, which nothing looks at once more."""
+def test_the_export_is_verified_without_deleted_photos(photos: Path) -> None:
+    """Without validation photos it is verified on training photos, which are not checked again."""
     folder = split_folder(scan(photos), Split(validation=0))
     whole = _inputs(folder, Preprocessing())
     folder.of("train")[0].path.unlink()
@@ -258,28 +242,31 @@ def test_photos_that_are_gone_are_not_compared_on(photos: Path) -> None:
     assert _inputs(folder, Preprocessing()) is None
 
 
-def test_a_restart_takes_no_earlier_run_for_its_own(
+def test_a_restart_does_not_resume_an_earlier_run(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that comes before the run has cleared its folder."""
-    monkeypatch.setattr("ml.runs.run.processes", lambda: nullcontext(Processes(restarted=True)))
-    config = Config(data=drawn, output=tmp_path, epochs=1, batch=8, workers=0)
-    for asked, goes_on in ((config, False), (replace(config, mixup=0), False), (config, False)):
+    """If a process dies before the run has cleared its folder."""
+    group = ProcessGroup(restarted=True)
+    monkeypatch.setattr("ml.runs.run.process_group", lambda: nullcontext(group))
+    monkeypatch.setattr("ml.runs.run._finish", lambda *_: None)
+    config = settings(drawn, tmp_path)
+    other = config.model_copy(update={"mixup": 0.0})
+    for asked, resumes in ((config, False), (other, False), (config, False)):
         run(asked, Console(width=500))
-        assert ("Going on" in capsys.readouterr().out) == goes_on
+        assert ("Resuming" in capsys.readouterr().out) == resumes
         assert Config.read(tmp_path).mixup == asked.mixup
     run(config, Console(width=500))
-    assert "Going on after epoch 1 of 1" in capsys.readouterr().out
+    assert "Resuming after epoch 1 of 1" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
+def test_ctrl_c_exports_the_best_epoch(drawn: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ml", "train", str(drawn), "--output", str(tmp_path / "run")]
-    # A shell's background jobs are born deaf to Ctrl-C, and so would this one be: a new program
-    # inherits what is ignored, and not what is handled.
+    # A shell's background jobs ignore Ctrl-C, and this process would inherit that. It does not
+    # inherit a handler.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [*command, "--epochs", "500", "--batch", "8"],
+        [*command, "--epochs", "500", "--batch", "8", "--size", "64"],
         cwd=ROOT,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -290,16 +277,19 @@ def test_ctrl_c_keeps_what_is_best_so_far(drawn: Path, tmp_path: Path) -> None:
     while not history.exists():
         assert process.poll() is None
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the loading process gets it too
+    os.killpg(
+        process.pid, signal.SIGINT
+    )  # as a terminal does, so that the loading process gets it too
     assert process.wait(timeout=200) == 0
     assert Predictor(tmp_path / "run" / "model.onnx").card.scores["test"]["photos"] == 12
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_default_run_learns_the_drawn_set(tmp_path: Path) -> None:
+def test_a_run_without_data_learns_the_synthetic_set(tmp_path: Path) -> None:
     output = tmp_path / "run"
-    command = [sys.executable, "-m", "ml", "train", "--output", str(output)]
+    options = ["--epochs", "6", "--size", "96", "--workers", "0"]
+    command = [sys.executable, "-m", "ml", "train", "--output", str(output), *options]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     assert read(output / "metrics.json")["test"]["accuracy"] >= 0.95
     assert len(Predictor(output / "model.onnx").card.classes) == 4

@@ -4,17 +4,35 @@ import pytest
 import torch
 
 from ml.training.config import Config
-from ml.training.optim import Optimisation
+from ml.training.optim import Optimiser
+
+
+def step(optimiser: Optimiser) -> None:
+    optimiser.network(torch.rand(5, 3)).square().sum().backward()
+    optimiser.step()
 
 
 @pytest.mark.parametrize(("epochs", "follows"), [(0.0, True), (2.0, False)])
 def test_averaging_over_no_epochs_is_no_averaging(epochs: float, follows: bool) -> None:
     torch.manual_seed(1)
     network = torch.nn.Linear(3, 2)
-    config = Config(data=None, output=Path(), epochs=5, averaged_epochs=epochs)
-    optimisation = Optimisation(network, config, steps=4)
+    config = Config(output=Path(), epochs=5, averaged_epochs=epochs)
+    optimiser = Optimiser(network, config, steps_per_epoch=4)
     for _ in range(8):
-        network(torch.rand(5, 3)).square().sum().backward()
-        optimisation.step()
-    average = next(optimisation.average.module.parameters())
+        step(optimiser)
+    average = next(optimiser.ema.module.parameters())
     assert torch.equal(average, network.weight) == follows
+
+
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_runs_of_any_length_have_a_schedule(epochs: int) -> None:
+    config = Config(output=Path(), epochs=epochs)
+    optimiser = Optimiser(torch.nn.Linear(3, 2), config, steps_per_epoch=1)
+    rates = [optimiser.learning_rate]
+    for _ in range(epochs):
+        step(optimiser)
+        rates.append(optimiser.learning_rate)
+    assert all(0 < rate <= config.learning_rate * 1.0001 for rate in rates[:-1])
+    if epochs > 2:
+        assert max(rates) == pytest.approx(config.learning_rate)
+        assert rates[-2] < config.learning_rate / 1000

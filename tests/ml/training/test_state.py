@@ -3,42 +3,48 @@ from pathlib import Path
 import pytest
 
 from ml.training.config import Config
-from ml.training.state import FINISH, Standing
+from ml.training.state import EXPORT_SECONDS, TrainingState
 
 
 def config(**settings: float) -> Config:
-    return Config(data=None, output=Path("run"), **settings)  # type: ignore[arg-type]
+    return Config(data=None, output=Path("run"), **settings)
 
 
 @pytest.mark.parametrize(
-    ("standing", "settings", "ends"),
+    ("state", "settings", "ends"),
     [
-        (Standing(20), {}, None),
-        (Standing(20, epoch=20, best_epoch=20), {}, "completed"),
-        (Standing(12, epoch=12, best_epoch=11), {}, "time"),
-        (Standing(20, epoch=9, best_epoch=1), {}, None),
-        (Standing(20, epoch=9, best_epoch=6), {"patience": 4}, None),
-        (Standing(20, epoch=9, best_epoch=5), {"patience": 4}, "early"),
-        (Standing(20, epoch=3, best_epoch=3, learning_seconds=90), {"time_budget": 2}, None),
-        (Standing(20, epoch=3, best_epoch=3, learning_seconds=90), {"time_budget": 1.9}, "time"),
+        (TrainingState(20), {}, None),
+        (TrainingState(20, epoch=20, best_epoch=20), {}, "completed"),
+        (TrainingState(12, epoch=12, best_epoch=11), {}, "time"),
+        (TrainingState(20, epoch=9, best_epoch=1), {}, None),
+        (TrainingState(20, epoch=9, best_epoch=6), {"patience": 4}, None),
+        (TrainingState(20, epoch=9, best_epoch=5), {"patience": 4}, "early"),
+        (TrainingState(20, epoch=3, best_epoch=3, training_seconds=90), {"time_budget": 2}, None),
+        (
+            TrainingState(20, epoch=3, best_epoch=3, training_seconds=90),
+            {"time_budget": 1.9},
+            "time",
+        ),
     ],
 )
-def test_when_a_run_ends(standing: Standing, settings: dict[str, float], ends: str | None) -> None:
-    assert standing.over(config(**settings), seconds=60) == ends  # epochs of 30 seconds
+def test_when_a_run_ends(
+    state: TrainingState, settings: dict[str, float], ends: str | None
+) -> None:
+    assert state.stop_reason(config(**settings), seconds=60) == ends  # epochs of 30 seconds
 
 
-def test_the_time_budget_has_room_for_the_end() -> None:
-    standing = Standing(20, epoch=2, learning_seconds=40, measuring_seconds=10)
-    # An epoch takes 25 seconds, and the end as long as the export and 4 times the measuring.
-    needed = 100 + 3 * 25 + FINISH + 4 * 5
-    assert standing.affordable(config(time_budget=needed / 60 + 0.01), seconds=100) == 3
-    assert standing.affordable(config(time_budget=needed / 60 - 0.01), seconds=100) == 2
-    assert standing.affordable(config(time_budget=1), seconds=100) == 0
+def test_the_time_budget_includes_the_export() -> None:
+    state = TrainingState(20, epoch=2, training_seconds=40, evaluation_seconds=10)
+    # An epoch takes 25 seconds; the end takes the export and 4 evaluations.
+    needed = 100 + 3 * 25 + EXPORT_SECONDS + 4 * 5
+    assert state.epochs_in_budget(config(time_budget=needed / 60 + 0.01), seconds=100) == 3
+    assert state.epochs_in_budget(config(time_budget=needed / 60 - 0.01), seconds=100) == 2
+    assert state.epochs_in_budget(config(time_budget=1), seconds=100) == 0
 
 
-def test_speed_counts_the_time_of_learning_alone() -> None:
-    summary = Standing(
-        20, epoch=2, best_epoch=1, seconds=70, learning_seconds=40, images=2000
+def test_speed_excludes_evaluation() -> None:
+    summary = TrainingState(
+        20, epoch=2, best_epoch=1, seconds=70, training_seconds=40, images=2000
     ).summary("early")
     assert summary == {
         "seconds": 70,
