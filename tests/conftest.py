@@ -16,9 +16,9 @@ from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.helpers import NO_RAY, ROOT, encoded, picture
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def no_child_processes() -> Iterator[None]:
-    """Fail a test that leaves a child process running."""
+    """Fail a run that leaves a child process running."""
     before = _children()
     yield
     for _ in range(500):  # a child that was told to stop may need a moment

@@ -88,7 +88,7 @@ def test_a_reload_drops_no_request(
     [
         (lambda model: model.write_bytes(model.read_bytes()[:-50_000]), "damaged"),
         (lambda model: model.unlink(), "no model file"),
-        (take_other_inputs, "takes"),
+        (take_other_inputs, "has the inputs"),
         (spoil, "logits are off by"),
     ],
     ids=["truncated", "missing", "other inputs", "other results"],

@@ -140,7 +140,7 @@ def test_calibrate_rewrites_the_card(drawn: Path, tmp_path: Path) -> None:
     shutil.copy(SHIPPED_MODEL, model)
     result = call("calibrate", model, drawn, "--target-precision", 0.8)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("Calibrated: temperature")
+    assert result.stdout.startswith("Temperature")
     card = json.loads(call("inspect", model, "--json").stdout)
     assert card["temperature"] != 1
     assert card["scores"]["calibration"]["precision"] == 0.8
@@ -165,7 +165,7 @@ def test_synthesize_then_inspect(tmp_path: Path) -> None:
 def test_report_of_no_run(tmp_path: Path) -> None:
     result = call("report", tmp_path)
     assert result.exit_code == 1
-    assert "is no run folder" in result.stderr.replace("\n", " ")
+    assert "is not a run folder" in result.stderr.replace("\n", " ")
 
 
 def test_inspect_models() -> None:
