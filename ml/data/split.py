@@ -22,13 +22,10 @@ def split_folder(folder: ImageFolder, split: Split) -> ImageFolder:
 def _assign_groups(
     folder: ImageFolder, parts: dict[str, float], seed: int, source: str
 ) -> ImageFolder:
-    """Divide the samples whose split is `source` into parts, class by class.
+    """Divide the samples whose split is `source` into parts of the given fractions, by class.
 
     A group is never divided. It is assigned to the part with the largest free fraction, or to
     the first part if it fits into none. So the first part must be the training part.
-
-    Args:
-        parts: the fraction of each part.
     """
     random = np.random.default_rng(seed)
     chosen: dict[str, str] = {}  # by group; a group of several classes follows the first class
