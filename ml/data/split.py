@@ -11,10 +11,8 @@ from ml.models.card import Split
 
 def split_folder(folder: ImageFolder, split: Split) -> ImageFolder:
     """Split a folder into train, validation and test; keep its own train and test folders."""
-    parts = {"train": 1 - split.test, "test": split.test} if split.test > 0 else {"train": 1.0}
+    parts = {"train": 1 - split.test, "test": split.test}
     folder = _assign_groups(folder, parts, split.seed, source="")
-    if split.validation == 0:
-        return folder
     parts = {"train": 1 - split.validation, "validation": split.validation}
     return _assign_groups(folder, parts, split.seed, source="train")
 
@@ -35,7 +33,7 @@ def _assign_groups(
             groups_of[sample.label].setdefault(sample.group, []).append(sample)
     for groups in groups_of.values():
         total = sum(map(len, groups.values()))
-        room = {name: fraction * total for name, fraction in parts.items()}
+        room = {name: fraction * total for name, fraction in parts.items() if fraction}
         for key in random.permutation(sorted(groups)):
             members = groups[key]
             if key in chosen:
