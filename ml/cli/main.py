@@ -164,9 +164,10 @@ def score(
 
     The column `error` says why a file could not be classified; the exit status is still 0.
     """
-    from ml.scoring.local import open_scoring_model, score, score_locally
+    from ml.engines.loader import open_best
+    from ml.scoring.local import score, score_locally
 
-    opened = open_scoring_model(model, precision)
+    opened = open_best(model, precision=precision)
     if not ray:
         score(sources, output, opened, console, score_locally)
         return
