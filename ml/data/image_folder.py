@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.data.class_folders import list_class_folders, list_files
 from ml.data.duplicates import find_duplicates
 from ml.data.sample import Dropped, Sample
@@ -181,7 +181,7 @@ class _Inspected:
 
 
 def _inspect_files(paths: list[Path]) -> list[_Inspected | Rejected]:
-    found = on_all_cpus(_inspect_file, paths)
+    found = in_threads(_inspect_file, paths)
     return list(track_progress(found, "Inspecting the photos", len(paths)))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.data.class_folders import class_of, list_files
 from ml.data.image_folder import OOD_LABEL, ImageFolder
 from ml.data.sample import Dropped, Sample
@@ -116,7 +116,7 @@ def _read_record(summary: Path) -> dict[str, Any]:
 
 def drop_unreadable(folder: ImageFolder, unreadable: set[Path]) -> ImageFolder:
     """Drop photos that training could not read, and validation and test photos that fail now."""
-    checked = on_all_cpus(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
+    checked = in_threads(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
     kept = zip(folder.samples, checked, strict=True)
     samples = tuple(sample for sample, fine in kept if fine and sample.path not in unreadable)
     return replace(folder, samples=samples)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ml.cpus
-from ml.cpus import on_all_cpus, usable_cpus
+from ml.cpus import in_threads, usable_cpus
 
 
 def test_at_least_one_cpu() -> None:
@@ -36,7 +36,7 @@ def test_a_containers_quota(
     version: int,
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    monkeypatch.setattr(ml.cpus, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(ml.cpus, "_QUOTA", [tmp_path / "cpu.max"])
     files = tmp_path / "cpu.cfs_quota_us", tmp_path / "cpu.cfs_period_us"
     monkeypatch.setattr(ml.cpus, "_QUOTA_V1", files)
     assert usable_cpus() == 8
@@ -62,7 +62,7 @@ def test_results_come_in_order_while_few_items_are_taken(monkeypatch: pytest.Mon
         time.sleep(0.002 * (number % 2 == 0))
         return -number
 
-    results = on_all_cpus(slow_if_even, count())
+    results = in_threads(slow_if_even, count())
     for number in range(200):
         assert next(results) == -number
         assert taken <= number + 3 * 4
@@ -75,14 +75,14 @@ def test_a_result_does_not_wait_for_later_ones() -> None:
         assert number == 0 or release.wait(20)
         return number
 
-    results = on_all_cpus(wait_unless_first, range(5))
+    results = in_threads(wait_unless_first, range(5))
     assert next(results) == 0  # with all others still under way
     release.set()
     assert list(results) == [1, 2, 3, 4]
 
 
 def test_an_error_comes_out_where_its_item_stands() -> None:
-    results = on_all_cpus(lambda number: 1 // number, [1, 1, 0, 1])
+    results = in_threads(lambda number: 1 // number, [1, 1, 0, 1])
     assert [next(results), next(results)] == [1, 1]
     with pytest.raises(ZeroDivisionError):
         next(results)

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from ml.data.synthetic import CLASSES
+from ml.engines.base import Floats, Pixels
 from ml.errors import ModelError, UnsupportedFormat
 from ml.images.decode import decode
 from ml.images.preprocessing import Preprocessing, network_input
 from ml.models.card import Card
-from ml.models.engine import Floats, Pixels
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
 from tests.helpers import encoded, picture

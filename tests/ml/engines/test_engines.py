@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.engines.base import Engine, Pixels
 from ml.engines.loader import open_engine
 from ml.errors import ModelError
 from ml.export.onnx import add_self_test, drawn_inputs, stamp
-from ml.models.engine import Engine, Pixels
 from ml.predictor import SHIPPED_MODEL
 
 ENGINES = ("onnxruntime", "openvino", "torch")

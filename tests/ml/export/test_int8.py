@@ -8,15 +8,15 @@ import pytest
 from rich.console import Console
 
 from ml.cli.inspect import inspect
+from ml.engines.base import Engine
 from ml.engines.loader import int8_beside, open_best, open_engine
+from ml.engines.self_test import SelfTest
 from ml.errors import DataError
 from ml.export.int8 import export_int8
 from ml.export.onnx import drawn_inputs, stamp
 from ml.models.card import Split
 from ml.models.checkpoint import load, parameters_of, save
-from ml.models.engine import Engine
 from ml.models.onnx_file import read_metadata
-from ml.models.self_test import SelfTest
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 pytestmark = pytest.mark.slow

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from ml.engines.base import Floats, Pixels
+from ml.engines.self_test import KEY, SIDE, SelfTest
 from ml.errors import ModelError
 from ml.models.card import Card
-from ml.models.engine import Floats, Pixels
-from ml.models.self_test import KEY, SIDE, SelfTest
 
 
 class Means:
