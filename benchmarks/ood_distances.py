@@ -22,12 +22,13 @@ from rich.table import Table
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import pairwise_distances, roc_auc_score
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.data.image_folder import scan, scan_ood
 from ml.data.recorded_split import split_as_trained
 from ml.data.sample import Sample
 from ml.data.synthetic import synthesize
 from ml.data.synthetic_ood import synthesize_ood
+from ml.engines.base import Pixels
 from ml.errors import SkyspotterError
 from ml.evaluation.evaluate import evaluate, true_classes
 from ml.evaluation.metrics import Floats, Ints
@@ -36,7 +37,6 @@ from ml.images.preprocessing import network_input
 from ml.model import Net, normalise
 from ml.models.card import Card
 from ml.models.checkpoint import load
-from ml.models.engine import Pixels
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.progress import track_progress
 
@@ -92,7 +92,7 @@ def pooled_features(parameters: Path, card: Card, samples: Sequence[Sample]) -> 
     )
     with torch.no_grad():
         for pixels in track_progress(
-            on_all_cpus(views, samples), "Comparing distances", len(samples)
+            in_threads(views, samples), "Comparing distances", len(samples)
         ):
             network(normalise(torch.from_numpy(pixels)))
     return np.stack(found)
