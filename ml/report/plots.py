@@ -51,12 +51,11 @@ SPLITS = {"train": "-", "validation": "--", "test": "-"}
 
 @rc_context(STYLE)
 def training_plots(history: History, reported: str, best_epoch: int | None) -> Plots:
-    """Draw the curves of a run by epoch.
+    """Draw the metrics by epoch, and mark the best epoch.
 
     Args:
         history: the columns of `history.csv`.
-        reported: the split whose precision, recall and F1 are drawn, beside those of training.
-        best_epoch: is marked in the plots.
+        reported: the split whose metrics of each class are drawn, beside those of training.
     """
     if not history:
         return {}
