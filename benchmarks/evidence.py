@@ -1,4 +1,4 @@
-"""Does the evidence point at the object? Measured on pictures with known bounding boxes.
+"""Measure whether the evidence points at the object, on pictures with known bounding boxes.
 
     python benchmarks/evidence.py [MODEL] [FOLDER] [--split test]
 
@@ -14,9 +14,9 @@ model's parameters must be beside MODEL, as model.safetensors. Without FOLDER, t
   a large area.
 
 The baselines are Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) at the end of
-the backbone, as is usual, and a map that always points to the centre. Grad-CAM at the feature maps
-that are pooled into the logits would equal the evidence without its constant and its negative
-values, because all layers after them are affine.
+the backbone, as is usual, and a map that always points at the centre. Grad-CAM at the feature maps
+that are pooled into the logits would be the evidence without its constant and its negative values,
+because all later layers are affine.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def compare_maps(
             "`python -m ml synthesize` draws pictures that have them."
         )
     network, _ = load(parameters)
-    # Grad-CAM handles one photo at a time; the curves are measured on all cores meanwhile.
+    # Grad-CAM handles one photo at a time; meanwhile all cores measure the curves.
     in_turn = track_progress(boxed, "Explaining")
     photos = (_explain(predictor, network, sample, box) for sample, box in in_turn)
     measured = list(in_threads(lambda photo: _measure(predictor, photo), photos))
