@@ -84,8 +84,8 @@ def check_settings() -> None:
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0])
-            variable = f"{PREFIX}{name.upper()}"
-            log.critical("cannot serve: setting %s (%s): %s", name, variable, problem["msg"])
+            setting = name, PREFIX + name.upper()
+            log.critical("cannot serve: setting %s (%s): %s", *setting, problem["msg"])
         sys.exit(STARTUP_FAILURE)
 
 
@@ -113,11 +113,8 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=HEALTH_CHECK_SECONDS,
     )
-    run_one_process(config) if workers == 1 else run_workers(config)
-
-
-def run_one_process(config: Config) -> None:
-    """Serve in this process."""
+    if workers > 1:
+        return run_workers(config)
     server = GracefulServer(config)
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after the shutdown
         server.run()
