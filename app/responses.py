@@ -20,8 +20,7 @@ def to_prediction(
     prediction, card = classified.prediction, classified.card
     probabilities = prediction.probabilities
     if top_k is not None:
-        largest = sorted(probabilities.items(), key=lambda item: -item[1])[:top_k]
-        probabilities = dict(largest)
+        probabilities = dict(sorted(probabilities.items(), key=lambda item: -item[1])[:top_k])
     return schemas.Prediction(
         label=prediction.label,
         confidence=prediction.confidence,

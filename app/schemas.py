@@ -1,15 +1,9 @@
 """The JSON that the service returns, as the OpenAPI document describes it."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_serializer
 
 from app import examples
 from ml.images.preprocessing import Preprocessing
@@ -30,11 +24,7 @@ class Image(BaseModel):
     format: str
     frames: int = Field(description="Only the first frame of an animation is classified.")
     orientation: int = Field(
-        1,
-        ge=1,
-        le=8,
-        description="The EXIF orientation of the file, by which the photo was turned upright. Some "
-        "viewers ignore it.",
+        1, ge=1, le=8, description="The EXIF orientation, already applied; some viewers ignore it."
     )
 
 
@@ -118,8 +108,8 @@ class BatchResult(BaseModel):
     error: BatchError | None = None
 
     @model_serializer(mode="wrap")
-    def _omit_the_empty_field(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = serialize(self)
+    def _omit_the_empty_field(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = serialize(self)
         del fields["prediction" if self.prediction is None else "error"]
         return fields
 
