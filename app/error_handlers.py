@@ -10,7 +10,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 
 from app import errors
-from app.errors import RequestError, error_body, from_image_error
+from app.errors import RequestError
 from app.record import RequestRecord
 from ml.errors import ImageError
 
@@ -19,8 +19,7 @@ log = logging.getLogger("skyspotter")
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every exception of `app` with an error body."""
-    kinds = RequestError, ImageError, RequestValidationError, HTTPException, ClientDisconnect
-    for kind in kinds:
+    for kind in (RequestError, ImageError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, _handle)
     # Inside the other middleware, so that a 500 gets their headers, a log line and metrics too.
     app.add_middleware(ServerErrorMiddleware, handler=_handle)
@@ -32,7 +31,7 @@ def to_request_error(error: Exception) -> RequestError:
         case RequestError():
             return error
         case ImageError():
-            return from_image_error(error)
+            return errors.from_image_error(error)
         case RequestValidationError():
             problem = error.errors()[0]
             return errors.InvalidParameter(f"Parameter {problem['loc'][-1]}: {problem['msg']}.")
@@ -60,4 +59,4 @@ async def _handle(request: Request, exception: Exception) -> JSONResponse:
     headers = {**error.headers}
     if isinstance(exception, HTTPException):
         headers |= exception.headers or {}  # such as `Allow` of a 405
-    return JSONResponse(error_body(error, record.request_id), error.status, headers)
+    return JSONResponse(errors.error_body(error, record.request_id), error.status, headers)

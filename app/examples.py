@@ -49,10 +49,7 @@ PNG = "data:image/png;base64,iVBORw0KGgo…"
 BATCH: dict[str, JsonValue] = {
     "results": [
         {"filename": "bird.jpg", "prediction": PREDICTION},
-        {
-            "filename": "notes.txt",
-            "error": {"detail": NotAnImage.example, "code": NotAnImage.code},
-        },
+        {"filename": "notes.txt", "error": {"detail": NotAnImage.example, "code": NotAnImage.code}},
     ]
 }
 CARD: dict[str, JsonValue] = {
@@ -80,7 +77,7 @@ PREDICTION_EXAMPLES = _response(
     grid=PREDICTION | {"evidence": GRID},
     png=PREDICTION | {"evidence": PNG},
 )
-"""What `/predict` returns."""
+"""Responses of `/predict`."""
 NOT_HEALTHY = _response(
     starting={"status": "starting", "model": None, "detail": "The model is being loaded."},
     failed={
@@ -89,4 +86,4 @@ NOT_HEALTHY = _response(
         "detail": "The model could not be loaded; the service's log says why.",
     },
 )
-"""What `/health` returns while no model is loaded."""
+"""Responses of `/health` while no model is loaded."""

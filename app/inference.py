@@ -134,9 +134,9 @@ class Inference:
             log.error(message, error, exc_info=not isinstance(error, ModelError))
 
     def _open(self, model: Path) -> None:
-        limit = self._settings.max_pixels
+        settings = self._settings
         predictor = Predictor.open(
-            model, self._settings.engine, self._settings.precision, max_pixels=limit
+            model, settings.engine, settings.precision, max_pixels=settings.max_pixels
         )
         self._predictor, self._failure = predictor, None
         engine, card = predictor.engine, predictor.card

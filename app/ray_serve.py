@@ -57,7 +57,7 @@ class Skyspotter:
         service: Service = self.app.state.service
         default = service.settings.model
         model = Path(config.get("model") or default)
-        # The app loads its default model when it starts. Wait: it may be the one.
+        # Wait for the default model, which the app loads when it starts: it may be the right one.
         await asyncio.to_thread(service.inference.load)
         is_ready = service.inference.health().status == "ok"
         if not is_ready or model != (self.current_model or default):

@@ -33,11 +33,11 @@ class Classified(NamedTuple):
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is logged and counted of one request. A field stays empty if the request fails first."""
+    """All that is logged and counted for a request. It stays incomplete if the request fails."""
 
     request_id: str = ""
-    route: str = "other"  # of all unknown paths: their number is unlimited
-    status: int = InternalError.status  # unless a response begins
+    route: str = "other"  # one label for all unknown paths, because their number is unlimited
+    status: int = InternalError.status  # stays if no response begins
     seconds: float = 0.0
     code: str = ""  # of the error
     read_seconds: float | None = None
@@ -53,7 +53,7 @@ class RequestRecord:
         return record
 
     def log_fields(self) -> dict[str, object]:
-        """Return what the route has found out, as fields of the log line, without empty ones."""
+        """Return the fields that the route has filled, as the log line shows them."""
         fields: dict[str, object] = {"code": self.code or None}
         if self.read_seconds is not None:
             fields["read_ms"] = round(self.read_seconds * 1000, 2)

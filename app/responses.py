@@ -39,7 +39,7 @@ def to_prediction(
 def to_evidence(
     prediction: Prediction, classes: Sequence[str], kind: EvidenceKind
 ) -> EvidenceGrid | str | None:
-    """Return what speaks for and against each class: numbers, a picture, or nothing."""
+    """Return the evidence for and against each class: as numbers, as a picture, or not at all."""
     if kind == "none":
         return None
     merged = grid(prediction)

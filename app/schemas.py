@@ -6,9 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_serializer
 
 from app import examples
-from ml.images.preprocessing import Preprocessing
+from ml.images.preprocessing import Box, Preprocessing
 
-Box = tuple[float, float, float, float]
 EvidenceKind = Literal["none", "grid", "png"]
 
 

@@ -34,7 +34,7 @@ def _threads() -> int:
 
 
 def _max_body_bytes() -> int:
-    """Lambda accepts 6 MB, headers and base64 body together: stay below, to answer with our 413."""
+    """Lambda accepts 6 MB (headers and base64 body): stay below it, to answer 413 ourselves."""
     return 4_500_000 if on_lambda() else 20_000_000
 
 

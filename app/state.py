@@ -12,7 +12,7 @@ from app.settings import Settings
 
 
 class Service:
-    """The state of one app. Routes get it from `app/api_keys.py`."""
+    """The state of one app. Routes get it as a `PublicService` or a `ProtectedService`."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

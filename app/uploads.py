@@ -14,8 +14,8 @@ from app.errors import BodyTooLarge, NoImage, TimedOut, TooManyFiles
 
 _CHARSET = re.compile(rb"(?i);\s*charset\s*=[^;]*")
 _MAX_FIELDS = 16  # form fields that are not files; all are ignored
-_PAUSE_SECONDS = 5.0
-_MIN_BYTES_PER_SECOND = 4000  # a slower client would hold a slot for too long
+_MIN_BYTES_PER_SECOND = 4000  # on average; a slower client would hold a slot for too long
+_PAUSE_SECONDS = 5.0  # in addition, for the first bytes and for pauses
 
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -55,8 +55,8 @@ async def read_photo(request: Request, max_body_bytes: int, slot: Slot) -> bytes
     limited = _limited(request, max_body_bytes, slot)
     if not _is_form(request):
         return await limited.body()
-    one = TooManyFiles("One photo is accepted at a time. Send several to /predict/batch.")
-    files = await _read_files(limited, "file", 1, one)
+    too_many = TooManyFiles("One photo is accepted at a time. Send several to /predict/batch.")
+    files = await _read_files(limited, "file", 1, too_many)
     if not files:
         raise NoImage
     return files[0][1]
@@ -111,9 +111,9 @@ def _limited(request: Request, limit: int, slot: Slot) -> Request:
     started = asyncio.get_running_loop().time()
 
     async def receive() -> Message:
-        earned = slot.reserved_bytes / _MIN_BYTES_PER_SECOND
+        allowed = _PAUSE_SECONDS + slot.reserved_bytes / _MIN_BYTES_PER_SECOND
         try:
-            async with asyncio.timeout_at(started + _PAUSE_SECONDS + earned):
+            async with asyncio.timeout_at(started + allowed):
                 message = await request.receive()
         except TimeoutError as error:
             raise TimedOut(

@@ -24,10 +24,7 @@ TopK = Annotated[
 ]
 Evidence = Annotated[
     EvidenceKind,
-    Query(
-        description="Return which regions of the photo speak for and against each class: "
-        "as numbers (`grid`) or as a picture (`png`)."
-    ),
+    Query(description="Also return evidence by region, as numbers (`grid`) or a picture (`png`)."),
 ]
 _ERRORS = (
     errors.NoImage,
@@ -97,6 +94,6 @@ async def _predict_all(
         prediction = to_prediction(classified, record.request_id, top_k)
         return BatchResult(filename=name, prediction=prediction)
 
-    async with asyncio.TaskGroup() as group:  # any error but an ImageError cancels all
+    async with asyncio.TaskGroup() as group:  # any other error cancels all photos
         tasks = [group.create_task(predict_one(name, photo)) for name, photo in photos]
     return [task.result() for task in tasks]

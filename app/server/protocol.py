@@ -31,13 +31,13 @@ HEADER_SECONDS = 10.0
 GRACE_SECONDS = 5.0
 """Added to the app's own timeout, so that the app can answer 504 before the connection closes."""
 LINGER_SECONDS = 2.0
-"""Timeout for the rest of a request body after the response to it."""
+"""Timeout for the rest of a request body if the response was sent before it was complete."""
 SHUTDOWN_SECONDS = 0.5
 """During shutdown, how long an idle connection stays open for a request that is on its way."""
 
 _ID = ID_HEADER.lower().encode()
 _RESPONSE_SENT: Any = SimpleNamespace(response_complete=True, message_event=Event())
-"""Stands for a request that was rejected early: uvicorn discards the body of such a cycle."""
+"""The cycle of a request that was rejected early. It is complete, so uvicorn discards the body."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -128,8 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # The read timer replaces uvicorn's keep-alive timer, which would keep closed connections
         # in memory.
         self._unset_keepalive_if_required()
-        is_closing = self.transport.is_closing()
-        if self.cycle.response_complete and not self._receiving and not is_closing:
+        if self.cycle.response_complete and not (self._receiving or self.transport.is_closing()):
             self._await_request()
 
     def pause_writing(self) -> None:
