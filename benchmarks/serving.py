@@ -23,7 +23,7 @@ from benchmarks.load.servers import CONNECTIONS, PEERS, ComparedServer, bare_loo
 from benchmarks.load.tables import Goal, ResultTable, goal_table, machine, spread
 
 PAGE = Path(__file__).with_suffix(".md")
-STEPS = "## What each step bought"
+STEPS = "## What each step gained"
 OURS, EAGER, BARE = "skyspotter", "fastapi, eager torch", "bare loop"
 
 
@@ -44,8 +44,8 @@ def throughput(measured: list[ComparedServer], bare: list[tuple[float, float]]) 
             pairs = zip(ours[0], per_second, strict=True), zip(cpu_ms, ours[1], strict=True)
             row[2], row[4] = (spread([a / b for a, b in pair], 2) for pair in pairs)
         rows.append(row)
-    title = f"Requests a second and CPU time a request, {CONNECTIONS[0]} connections"
-    ratio = f"speed-up of {OURS}"
+    title = f"Requests per second and CPU time per request, {CONNECTIONS[0]} connections"
+    ratio = f"{OURS} is better by a factor of"
     return ResultTable(title, ["server", "requests/s", ratio, "CPU ms/request", ratio], rows)
 
 
@@ -84,12 +84,12 @@ def check_goals(measured: list[ComparedServer], bare: list[tuple[float, float]])
     loop = [a / b for a, (b, _) in zip(rates(ours), bare, strict=True)]
     first, large, rss = median(ours.first_response), median(ours.large_ms), ours.memory[0][1]
     return goal_table([
-        Goal("3 times the best peer", spread(best, 2), median(best) >= 3),
+        Goal("3 times the fastest peer", spread(best, 2), median(best) >= 3),
         Goal("8 times FastAPI with eager torch", spread(eager, 2), median(eager) >= 8),
         Goal("85 % of the bare loop", spread([100 * x for x in loop]), median(loop) >= 0.85),
         Goal("first response within 0.5 s on one core", f"{first:.2f} s", first <= 0.5),
         Goal("12 megapixels under 25 ms on one core", f"{large:.1f} ms", large < 25),
-        Goal("at most 150 MB a worker (RSS)", f"{rss:.0f} MB", rss <= 150),
+        Goal("at most 150 MB per worker (RSS)", f"{rss:.0f} MB", rss <= 150),
     ])  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def test_the_key_is_requested_and_kept_for_the_tab(open_page: Open) -> None:
         page.on("request", lambda request: sent.append(request.url.split("/")[-1]))
         page.set_input_files("#choose", [SURE, UNSURE])
         detail = page.locator("#key-detail")
-        expect(detail).to_have_text(re.compile("^This service asks for an API key[^`]+$"))
+        expect(detail).to_have_text(re.compile("^This service requires an API key[^`]+$"))
         assert not [url for url in sent if url.startswith("predict")], (
             "a photo is sent without a key"
         )
