@@ -31,20 +31,15 @@ from rich.table import Table
 
 from ml.cpus import usable_cpus
 from ml.data.synthetic import CLASSES, draw
+from ml.engines.loader import Opened, open_best
 from ml.images.decode import decode, read
 from ml.images.preprocessing import network_input
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.scoring.job import ScoringItem
-from ml.scoring.local import (
-    ScoredPart,
-    ScoringModel,
-    open_scoring_model,
-    score,
-    score_locally,
-)
+from ml.scoring.local import ScoredPart, score, score_locally
 
 QUIET = Console(quiet=True)
-MODEL = open_scoring_model(SHIPPED_MODEL)
+MODEL = open_best(SHIPPED_MODEL)
 
 
 def photos(folder: Path, count: int) -> list[Path]:
@@ -62,7 +57,7 @@ def photos(folder: Path, count: int) -> list[Path]:
 
 def naive(paths: list[Path]) -> float:
     """Time one photo after the other."""
-    predictor = Predictor(MODEL.file)
+    predictor = Predictor(MODEL.file.path)
     started = time.perf_counter()
     for path in paths:
         predictor.predict(path)
@@ -89,7 +84,7 @@ def ceiling(paths: list[Path]) -> float:
 
 
 def _minimal_loop(paths: list[Path], start: Barrier, end: Barrier) -> None:
-    predictor = Predictor(MODEL.file)
+    predictor = Predictor(MODEL.file.path)
     start.wait()
     for path in paths:
         photo = decode(read(path), needed_side=predictor.card.preprocessing.needed_side).pixels
@@ -125,7 +120,7 @@ def on_nodes(nodes: int, paths: list[Path]) -> float:
     os.sched_setaffinity(0, cpus)
     times: list[float] = []
 
-    def timed(model: ScoringModel, parts: Iterable[list[ScoringItem]]) -> Iterator[ScoredPart]:
+    def timed(model: Opened, parts: Iterable[list[ScoringItem]]) -> Iterator[ScoredPart]:
         for scored in score_on_ray(model, parts):
             times.append(time.perf_counter())
             yield scored
@@ -159,7 +154,7 @@ def main() -> None:
             for name, way in ways.items():
                 rates[name].append(len(paths) / way(paths))
     found = {name: median(all_rates) for name, all_rates in rates.items()}
-    title = f"{usable_cpus()} CPUs, {MODEL.predictor.card.precision}"
+    title = f"{usable_cpus()} CPUs, {MODEL.engine.card.precision}"
     table = Table("way", "photos/s", "of the ceiling", "of the naive loop", title=title)
     for name, rate in found.items():
         shares = (f"{rate / found[base]:.0%}" for base in ("ceiling", "naive loop"))

@@ -23,7 +23,7 @@ from benchmarks.load.contest import CONNECTIONS, PEERS, Contestant, bare_loop, c
 from benchmarks.load.sheet import Goal, Sheet, goal_sheet, machine, spread
 
 PAGE = Path(__file__).with_suffix(".md")
-STEPS = "## What each step bought"
+STEPS = "## What each step gained"
 OURS, EAGER, BARE = "skyspotter", "fastapi, eager torch", "bare loop"
 
 
@@ -44,8 +44,8 @@ def throughput(measured: list[Contestant], bare: list[tuple[float, float]]) -> S
             pairs = zip(ours[0], per_second, strict=True), zip(cpu_ms, ours[1], strict=True)
             row[2], row[4] = (spread([a / b for a, b in pair], 2) for pair in pairs)
         rows.append(row)
-    title = f"Requests a second and CPU time a request, {CONNECTIONS[0]} connections"
-    times = f"{OURS} is times"
+    title = f"Requests per second and CPU time per request, {CONNECTIONS[0]} connections"
+    times = f"{OURS} is better by a factor of"
     return Sheet(title, ["server", "requests/s", times, "CPU ms/request", times], rows)
 
 
@@ -63,7 +63,7 @@ def latency(measured: list[Contestant]) -> Sheet:
 
 def footprint(measured: list[Contestant]) -> Sheet:
     """First response and a large photo on one core, and memory."""
-    header = ["server", "first answer, s", "12 megapixels, ms", "largest process, MB (PSS, RSS)",
+    header = ["server", "first response, s", "12 megapixels, ms", "largest process, MB (PSS, RSS)",
               "all processes, MB (PSS)"]  # fmt: skip
     rows = []
     for one in measured:
@@ -84,12 +84,12 @@ def judged(measured: list[Contestant], bare: list[tuple[float, float]]) -> Sheet
     loop = [a / b for a, (b, _) in zip(rates(ours), bare, strict=True)]
     first, large, rss = median(ours.first_answer), median(ours.large_ms), ours.memory[0][1]
     return goal_sheet([
-        Goal("3 times the best peer", spread(best, 2), median(best) >= 3),
+        Goal("3 times the fastest peer", spread(best, 2), median(best) >= 3),
         Goal("8 times FastAPI with eager torch", spread(eager, 2), median(eager) >= 8),
         Goal("85 % of the bare loop", spread([100 * x for x in loop]), median(loop) >= 0.85),
-        Goal("first answer within 0.5 s on one core", f"{first:.2f} s", first <= 0.5),
+        Goal("first response within 0.5 s on one core", f"{first:.2f} s", first <= 0.5),
         Goal("12 megapixels under 25 ms on one core", f"{large:.1f} ms", large < 25),
-        Goal("at most 150 MB a worker (RSS)", f"{rss:.0f} MB", rss <= 150),
+        Goal("at most 150 MB per worker (RSS)", f"{rss:.0f} MB", rss <= 150),
     ])  # fmt: skip
 
 
@@ -102,8 +102,9 @@ def page(sheets: list[Sheet], command: str) -> str:
     theirs = ", ".join(p.replace("==", " ") for p in pinned if p.startswith(wanted))
     steps = PAGE.read_text().partition(STEPS)[2] if PAGE.exists() else "\n\nNot written yet.\n"
     return (
-        f"# Serving, measured\n\n    {command}\n\n{machine()}; {ours}. Peers: {theirs}. "
-        "Each figure is the median of the rounds, with least and most.\n\n"
+        f"# Serving benchmark\n\n    {command}\n\n{machine()}; {ours}. Peers: {theirs}. "
+        "Each figure is the median of the rounds, with the lowest and the highest. "
+        "The script describes the method.\n\n"
         + "\n\n".join(sheet.markdown() for sheet in sheets)
         + f"\n\n{STEPS}{steps}"
     )

@@ -10,12 +10,14 @@ from typing import Any
 
 from ml.errors import DataError, Rejected, sentence
 
+NO_MATCH = Rejected("There is no such file, and no file matches it as a pattern.")
+
 
 def walk(folder: Path) -> Iterator[tuple[Path, Rejected | None]]:
     """List the files below a folder, folder by folder, each sorted by name.
 
     Hidden files and folders are skipped. A path that cannot be used is listed with the reason.
-    Links to folders are not followed, so that a loop of links cannot run for ever.
+    Links to folders are not followed, because they may form a loop.
     """
     errors: list[OSError] = []
     for here, folders, names in os.walk(folder, onerror=errors.append):
@@ -35,29 +37,27 @@ def find(patterns: Iterable[str]) -> Iterator[tuple[Path, Rejected | None]]:
     A pattern that names no file is listed itself, with the reason.
     """
     for pattern in patterns:
-        reason = "There is no such file, and no file matches it as a pattern."
+        path, nothing = Path(pattern), NO_MATCH
         if os.path.isdir(pattern):
-            reason, found = "There is no file in this folder.", walk(Path(pattern))
+            found, nothing = walk(path), Rejected("There is no file in this folder.")
         elif os.path.lexists(pattern):
-            found = iter([(Path(pattern), None)])  # a pipe is allowed if the user names it
+            found = iter([(path, None)])  # a pipe is allowed if the user names it
         else:
-            found = _match(pattern) if pattern else iter(())
-        first = next(found, None)
-        yield first or (Path(pattern), Rejected(reason))
+            found = _match(path) if pattern else iter(())
+        yield next(found, (path, nothing))
         yield from found
 
 
-def _match(pattern: str) -> Iterator[tuple[Path, Rejected | None]]:
-    path = Path(pattern)
+def _match(pattern: Path) -> Iterator[tuple[Path, Rejected | None]]:
     try:
-        matches = Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        matches = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
         for match in sorted(match for match in matches if not match.name.startswith(".")):
             if os.path.isfile(match):
                 yield match, None
-            elif "**" not in pattern:  # a shell expands to folders too; `**` matches their files
+            elif "**" not in str(pattern):  # `**` matches the files of a folder too
                 yield from walk(match)
-    except ValueError as error:  # such as `**.jpg`
-        yield path, Rejected(f"{error}.")
+    except ValueError as error:  # an invalid pattern, such as `**.jpg`
+        yield pattern, Rejected(f"{error}.")
 
 
 def _check_regular(path: Path) -> Rejected | None:

@@ -16,11 +16,10 @@ from ml.errors import listing, plural
 from ml.models.card import Card, Split
 from ml.models.onnx_file import read_metadata
 
-ROWS = 50
-"""The most classes that a table shows."""
-SHOWN = 20
-"""The most files that a table shows."""
+MOST_CLASSES = 50  # in a table
+MOST_FILES = 20  # in a table
 SPLITS = ("train", "validation", "test")
+# The metrics that a table shows, and their formats.
 METRICS = {
     "photos": "{}",
     "accuracy": "{:.2%}",
@@ -29,7 +28,6 @@ METRICS = {
     "coverage": "{:.1%}",
     "accepted_accuracy": "{:.2%}",
 }
-"""The metrics that a table shows, and their formats."""
 
 
 def inspect(path: Path, as_json: bool, console: Console) -> None:
@@ -46,21 +44,16 @@ def inspect(path: Path, as_json: bool, console: Console) -> None:
             console.print_json(data=folder_facts(folder))
         else:
             show_folder(folder, console)
-        return
-    card = _card(file)
-    if as_json:
-        console.print_json(data=card.model_dump(mode="json"))
+    elif as_json:
+        console.print_json(data=_read_card(file).model_dump(mode="json"))
     else:
-        show_model(card, file, console)
+        show_model(_read_card(file), file, console)
 
 
 def folder_facts(folder: ImageFolder) -> dict[str, Any]:
     """Return the content of `data.json` for a folder, with its formats and warnings."""
-    formats = Counter(sample.format for sample in folder.samples)
-    return folder.summary() | {
-        "formats": dict(formats.most_common()),
-        "warnings": warnings(folder),
-    }
+    formats = dict(Counter(sample.format for sample in folder.samples).most_common())
+    return folder.summary() | {"formats": formats, "warnings": warnings(folder)}
 
 
 def show_folder(folder: ImageFolder, console: Console) -> None:
@@ -71,32 +64,23 @@ def show_folder(folder: ImageFolder, console: Console) -> None:
     photos = Counter(sample.label for sample in folder.samples)
     labels = sorted([*folder.classes, *folder.classes_left_out], key=lambda label: -photos[label])
     count = len(folder.classes)
-    title = (
-        f"{plural(len(folder.samples), 'photo')} of {count} {'class' if count == 1 else 'classes'}"
-    )
+    classes = f"{count} {'class' if count == 1 else 'classes'}"
+    title = f"{plural(len(folder.samples), 'photo')} of {classes}"
     table = Table("class", *SPLITS, "not used", title=title)
     for label in _first_and_last(labels):
         numbers = [*(counts[label, split] for split in SPLITS), dropped[label]]
         table.add_row(escape(label), *map(str, numbers))
     console.print(table)
-    if len(labels) > ROWS:
-        console.print(
-            f"Only the {ROWS // 2} largest and {ROWS // 2} smallest of "
-            f"{len(labels)} classes are shown."
-        )
+    if len(labels) > MOST_CLASSES:
+        half = MOST_CLASSES // 2
+        console.print(f"Only the {half} largest and {half} smallest classes are shown.")
     for name in ("shorter_side", "longer_side") if facts["sizes"] else ():
-        of = facts["sizes"][name]
-        console.print(
-            f"{name.replace('_', ' ')}: {of['smallest']} to {of['largest']} pixels, "
-            f"median {of['middle']}",
-            highlight=False,
-        )
+        side = facts["sizes"][name]
+        line = f"{side['smallest']} to {side['largest']} pixels, median {side['middle']}"
+        console.print(f"{name.replace('_', ' ')}: {line}", highlight=False)
     console.print(", ".join(f"{number} {name}" for name, number in facts["formats"].items()))
-    _show_pairs(
-        ("not used", "reason"),
-        [(file["file"], file["reason"]) for file in facts["dropped"]],
-        console,
-    )
+    reasons = [(file["file"], file["reason"]) for file in facts["dropped"]]
+    _show_pairs(("not used", "reason"), reasons, console)
     _show_pairs(("photo", "near-duplicate, in the same split"), facts["near_duplicates"], console)
     for warning in facts["warnings"]:
         console.print(warning, style="yellow", markup=False, highlight=False)
@@ -104,7 +88,6 @@ def show_folder(folder: ImageFolder, console: Console) -> None:
 
 def show_model(card: Card, file: Path, console: Console) -> None:
     """Print the metadata of a model file."""
-    about = Table.grid(padding=(0, 2))
     facts = {
         "file": f"{file}, {file.stat().st_size / 1e6:.1f} MB",
         "version": card.version,
@@ -116,9 +99,10 @@ def show_model(card: Card, file: Path, console: Console) -> None:
         "threshold": f"{card.threshold:g}; predictions with less confidence are not accepted",
         "split": ", ".join(f"{name} {value:g}" for name, value in card.split.model_dump().items()),
     }
+    table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
-        about.add_row(name, escape(value))
-    console.print(about)
+        table.add_row(name, escape(value))
+    console.print(table)
     _show_metrics(card, console)
 
 
@@ -153,7 +137,7 @@ def _precision(card: Card) -> str:
     )
 
 
-def _card(file: Path) -> Card:
+def _read_card(file: Path) -> Card:
     if file.suffix != ".safetensors":
         return Card.from_metadata(read_metadata(file))
     from ml.models.checkpoint import load  # imports torch, which is not installed for serving
@@ -165,12 +149,13 @@ def _show_pairs(head: tuple[str, str], rows: Sequence[Sequence[str]], console: C
     """Print the first rows of a table, if there are any."""
     if rows:
         table = Table(*head, title=plural(len(rows), "file"))
-        for one, other in rows[:SHOWN]:
-            table.add_row(escape(one), escape(other))
+        for left, right in rows[:MOST_FILES]:
+            table.add_row(escape(left), escape(right))
         console.print(table)
-    if len(rows) > SHOWN:
-        console.print(f"… and {len(rows) - SHOWN} more: --json lists them all.")
+    if len(rows) > MOST_FILES:
+        console.print(f"… and {len(rows) - MOST_FILES} more: --json lists them all.")
 
 
 def _first_and_last(names: Sequence[str]) -> Sequence[str]:
-    return names if len(names) <= ROWS else [*names[: ROWS // 2], *names[-ROWS // 2 :]]
+    half = MOST_CLASSES // 2
+    return names if len(names) <= MOST_CLASSES else [*names[:half], *names[-half:]]

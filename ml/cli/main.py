@@ -14,6 +14,7 @@ import typer
 from ml.cli.command import cli, command, console, errors
 from ml.cli.options import with_config_options
 from ml.cli.output import predict_files, write_predictions
+from ml.errors import plural
 from ml.files import find
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.training.config import Config
@@ -137,7 +138,7 @@ def predict(
     for path, rejected in failed:
         errors.print(f"{path}: {rejected.reason}")
     if failed:
-        errors.print(f"No prediction for {len(failed)} files.", style="red")
+        errors.print(f"No prediction for {plural(len(failed), 'file')}.", style="red")
         raise typer.Exit(1)
 
 
@@ -163,9 +164,10 @@ def score(
 
     The column `error` says why a file could not be classified; the exit status is still 0.
     """
-    from ml.scoring.local import open_scoring_model, score, score_locally
+    from ml.engines.loader import open_best
+    from ml.scoring.local import score, score_locally
 
-    opened = open_scoring_model(model, precision)
+    opened = open_best(model, precision=precision)
     if not ray:
         score(sources, output, opened, console, score_locally)
         return

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from ml.errors import ImageError, Rejected, sentence
 from ml.predictor import Prediction, Predictor
 
 Format = Literal["table", "csv", "jsonl"]
+Results = Iterable[tuple[Path, Prediction | Rejected]]
 COLUMNS = ("file", "label", "confidence", "accepted", "width", "height", "format", "error")
 
 
@@ -40,33 +40,33 @@ def predict_files(
 
 
 def write_predictions(
-    results: Iterable[tuple[Path, Prediction | Rejected]], format: Format, classes: Sequence[str]
+    results: Results, format: Format, classes: Sequence[str]
 ) -> list[tuple[Path, Rejected]]:
     """Print each prediction as soon as it is made; return the files without one."""
     failed: list[tuple[Path, Rejected]] = []
     counts: Counter[tuple[str, bool]] = Counter()
     console, width = Console(highlight=False, soft_wrap=True), max(map(cell_len, classes))
+    table = csv.writer(sys.stdout, lineterminator="\n")
     if format == "csv":
-        print(_csv(COLUMNS), flush=True)
+        table.writerow(COLUMNS)
     for path, result in _show_progress(results):
         if isinstance(result, Rejected):
             failed.append((path, result))
         else:
             counts[result.label, result.accepted] += 1
         if format == "csv":
-            print(_csv(_cells(path, result)), flush=True)
+            table.writerow(_cells(path, result))
         elif format == "jsonl":
-            print(json.dumps(_record(path, result)), flush=True)
+            print(json.dumps(_record(path, result)))
         elif isinstance(result, Prediction):
             console.print(_line(path, result, width))
+        sys.stdout.flush()
     if format == "table" and counts.total() > 1:
         _show_counts(counts, console)
     return failed
 
 
-def _show_progress(
-    results: Iterable[tuple[Path, Prediction | Rejected]],
-) -> Iterator[tuple[Path, Prediction | Rejected]]:
+def _show_progress(results: Results) -> Results:
     """Count files on stderr if stdout is redirected; on a terminal the rows show the progress."""
     screen = Console(stderr=True)
     hidden = sys.stdout.isatty() or not screen.is_terminal
@@ -87,28 +87,17 @@ def _cells(path: Path, result: Prediction | Rejected) -> list[Any]:
     if isinstance(result, Rejected):
         return [path, *[""] * (len(COLUMNS) - 2), result.reason]
     photo = result.photo
-    known = [result.label, f"{result.confidence:.6f}", int(result.accepted)]
-    return [path, *known, photo.width, photo.height, photo.format, ""]
+    prediction = (result.label, f"{result.confidence:.6f}", int(result.accepted))
+    return [path, *prediction, photo.width, photo.height, photo.format, ""]
 
 
 def _record(path: Path, result: Prediction | Rejected) -> dict[str, Any]:
     """Return the file's name with the fields of `POST /predict`, or with an error."""
     if isinstance(result, Rejected):
         return {"file": str(path), "error": result.reason}
-    return {
-        "file": str(path),
-        "label": result.label,
-        "confidence": result.confidence,
-        "accepted": result.accepted,
-        "probabilities": result.probabilities,
-        "image": asdict(result.photo),
-    }
-
-
-def _csv(cells: Iterable[Any]) -> str:
-    line = StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
+    names = ("label", "confidence", "accepted", "probabilities")
+    prediction = {name: getattr(result, name) for name in names}
+    return {"file": str(path)} | prediction | {"image": asdict(result.photo)}
 
 
 def _show_counts(counts: Counter[tuple[str, bool]], console: Console) -> None:

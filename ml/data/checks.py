@@ -5,16 +5,13 @@ from collections import Counter
 from ml.data.image_folder import ImageFolder
 from ml.errors import listing, plural
 
-FEW = 20
-"""Warn about classes with fewer photos."""
-IMBALANCE = 10
-"""Warn if the largest class has at least this many times the photos of the smallest."""
-SMALL = 64
-"""Warn about photos with a shorter side below this, in pixels."""
+FEW = 20  # warn about classes with fewer photos than this
+IMBALANCE = 10  # warn if the largest class has this many times the photos of the smallest, or more
+SMALL = 64  # warn about photos whose shorter side has fewer pixels than this
 
 
 def warnings(folder: ImageFolder) -> list[str]:
-    """Return warnings about a folder that has been split, as sentences."""
+    """Check a folder that has been split; return each warning as a sentence."""
     counts = Counter(sample.label for sample in folder.samples)
     found = [
         f"The folder {name} is not used as a class: {reason}"
@@ -42,6 +39,5 @@ def warnings(folder: ImageFolder) -> list[str]:
         elif unseen:
             found.append(f"There are no {split} photos of: {listing(sorted(unseen))}.")
     if small := sum(0 < min(sample.size) < SMALL for sample in folder.samples):
-        verb = "is" if small == 1 else "are"
-        found.append(f"{plural(small, 'photo')} {verb} less than {SMALL} pixels wide or high.")
+        found.append(f"Less than {SMALL} pixels wide or high: {plural(small, 'photo')}.")
     return found

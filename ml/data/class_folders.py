@@ -13,16 +13,14 @@ def list_files(root: Path) -> tuple[list[Sample], list[Dropped]]:
     """List the files of all class folders, in the same order on every machine.
 
     Raises:
-        DataError: if there is no folder, or only a part of a split.
+        DataError: if there is no folder, its own split is incomplete, or a name is not UTF-8.
     """
     if not root.is_dir():
         raise DataError(f"There is no folder {root}.")
     files, dropped = [], []
     for split, folder in list_class_folders(root):
         if root.resolve().is_relative_to(folder.resolve()):
-            reason = (
-                "This is a link to a folder that contains it: links in a circle are not followed."
-            )
+            reason = "This is a link to a folder that contains it. Such links are not followed."
             dropped.append(Dropped(folder, reason, folder.name))
             continue
         for path, rejected in sorted(walk(folder), key=lambda found: found[0]):
@@ -42,14 +40,14 @@ def class_of(file: str) -> str:
 
 
 def list_class_folders(root: Path) -> list[tuple[str, Path]]:
-    """List the class folders, each with its split, which is empty if the folder has none.
+    """List the class folders as (split, folder); the split is empty if `root` has no own split.
 
     Raises:
-        DataError: if there is only a part of a split, or a name is not UTF-8.
+        DataError: if the folder's own split is incomplete, or a name is not UTF-8.
     """
     own_split = all((root / name).is_dir() for name in OWN_SPLITS)
     folders = {path.name for path in root.iterdir() if path.is_dir()}
-    if not own_split and {"train", "test"} & {name.lower() for name in folders}:
+    if not own_split and set(OWN_SPLITS) & {name.lower() for name in folders}:
         raise DataError(
             f"{root} contains {', '.join(sorted(folders))}: a folder with its own split needs both "
             "`train` and `test`, in lower case, with one folder per class in each."
@@ -62,9 +60,7 @@ def list_class_folders(root: Path) -> list[tuple[str, Path]]:
     ]
     for _, folder in found:
         if not _is_utf8(folder.name):
-            raise DataError(
-                f"The name of the class folder {folder.name!a} is not UTF-8: rename it."
-            )
+            raise DataError(f"The class folder's name {folder.name!a} is not UTF-8: rename it.")
     return found
 
 

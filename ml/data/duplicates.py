@@ -1,7 +1,7 @@
 """Find copies and near-duplicates in a folder: which photos to drop, and which to group.
 
-Memory stays bounded however many pairs look alike: pairs are processed one at a time, and at most
-one other photo is stored for each photo.
+The number of similar pairs does not affect the memory: pairs are processed one at a time, and at
+most one other photo is stored for each photo.
 """
 
 from collections import defaultdict
@@ -14,14 +14,11 @@ from ml.data.similarity import Fingerprint, similar_pairs
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Samples are named by their index."""
+    """The result of comparing all samples. A sample is given by its index."""
 
-    dropped: dict[int, str]
-    """The samples to drop, and why."""
-    groups: list[int]
-    """For each sample: the first sample of its group, which may be itself."""
-    near: list[tuple[int, int]]
-    """Near-duplicates that are kept, as (earliest similar photo, photo), once for each photo."""
+    dropped: dict[int, str]  # the samples to drop, and why
+    groups: list[int]  # for each sample: the first sample of its group, which may be itself
+    near: list[tuple[int, int]]  # for each near-duplicate kept: (earliest similar photo, photo)
 
 
 def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) -> Duplicates:
@@ -49,7 +46,12 @@ def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) ->
             similar = copies if pair.copy else near
             similar[second] = min(first, similar.get(second, first))
     dropped = {i: _copy_of(samples[of]) for i, of in copies.items()} | dropped
-    dropped |= _find_group_leaks(samples)
+    test_groups = {s.group: s.path.name for s in samples if s.group and s.split == "test"}
+    dropped |= {
+        i: f"In the same group as {test_groups[sample.group]} of the test set."
+        for i, sample in enumerate(samples)
+        if sample.split == "train" and sample.group in test_groups
+    }
     dropped |= {
         i: f"Looks like {samples[of].path.name} of the test set." for i, of in leaks.items()
     }
@@ -61,7 +63,7 @@ def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) ->
 def _find_identical(
     samples: Sequence[Sample], prints: Sequence[Fingerprint]
 ) -> tuple[dict[int, str], dict[int, int]]:
-    """Find files with the same bytes: why each is dropped, and the first file it equals."""
+    """Find files with the same bytes; return why each is dropped, and the first file it equals."""
     same: dict[str, list[int]] = defaultdict(list)
     for i, print in enumerate(prints):
         same[print.digest].append(i)
@@ -98,16 +100,6 @@ def _in_two_classes(members: Sequence[Sample]) -> str:
     classes = {sample.label: sample.path.name for sample in reversed(members)}
     files = " and ".join(f"{label}/{name}" for label, name in sorted(classes.items())[:2])
     return f"The same picture is in two classes: {files}."
-
-
-def _find_group_leaks(samples: Sequence[Sample]) -> dict[int, str]:
-    """Find training photos of a folder's own split that share a group with a test photo."""
-    test_groups = {s.group: s.path.name for s in samples if s.group and s.split == "test"}
-    return {
-        i: f"In the same group as {test_groups[sample.group]} of the test set."
-        for i, sample in enumerate(samples)
-        if sample.split == "train" and sample.group in test_groups
-    }
 
 
 class _UnionFind:

@@ -1,8 +1,8 @@
 """Scan an image folder: its classes, its photos, and the files that are not used. No torch.
 
 `root/<class>/*` is split later; the split of `root/{train,test}/<class>/*` is kept. The columns
-`file` and `group` of `root/index.csv` may group photos, such as those of one video: a group is
-never divided between splits. Metrics can be reported by its other columns.
+`file` and `group` of `root/index.csv` may group photos, such as those of one video: all photos of
+a group are in the same split. Metrics can be reported by the other columns.
 """
 
 import csv
@@ -37,7 +37,7 @@ class ImageFolder:
     samples: tuple[Sample, ...]
     dropped: tuple[Dropped, ...]
     near_duplicates: tuple[tuple[Path, Path], ...]
-    """Near-duplicates that are kept, as (earliest similar photo, photo), once for each photo."""
+    """Near-duplicates that are kept: once for each photo, (earliest similar photo, photo)."""
     classes_left_out: dict[str, str] = field(default_factory=dict)
     """Class folders without a usable photo, and why."""
     ood: tuple[Sample, ...] = ()
@@ -88,24 +88,22 @@ def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
 def scan(root: Path) -> ImageFolder:
     """Decode every file, drop unusable files and copies, and group near-duplicates.
 
-    Of several copies, the first is kept. Copies in two classes are all dropped. Near-duplicates
-    are kept and share a group. If the folder has its own split, training photos that are similar
-    to a test photo, or in the same group, are dropped.
+    `find_duplicates` says which copies are dropped. Near-duplicates that are kept share a group.
 
     Raises:
-        DataError: if there is no folder, or only a part of a split.
+        DataError: if there is no folder, its own split is incomplete, or a name is not UTF-8.
     """
-    listed, dropped = list_files(root)
+    files, dropped = list_files(root)
     index = _read_index(root)
     samples, prints = [], []
-    for file, found in zip(listed, _inspect_files([file.path for file in listed]), strict=True):
+    for file, found in zip(files, _inspect_files(files), strict=True):
         if isinstance(found, Rejected):
             dropped.append(Dropped(file.path, found.reason, file.label))
         else:
+            sample, print = found
             row = index.get(file.path.relative_to(root).as_posix(), {})
-            sample = replace(file, group=row.get("group", ""), columns=row)
-            samples.append(replace(sample, size=found.size, format=found.format))
-            prints.append(found.fingerprint)
+            samples.append(replace(sample, group=row.get("group", ""), columns=row))
+            prints.append(print)
     with Console(stderr=True).status("Comparing the photos"):
         duplicates = find_duplicates(samples, prints)
     dropped += [
@@ -136,8 +134,8 @@ def scan_ood(root: Path) -> list[Sample]:
         DataError: if there is no usable photo.
     """
     files = sorted(path for path, rejected in walk(root) if rejected is None)
-    found = zip(files, _inspect_files(files), strict=True)
-    samples = [Sample(file, OOD_LABEL) for file, one in found if not isinstance(one, Rejected)]
+    found = _inspect_files([Sample(path, OOD_LABEL) for path in files])
+    samples = [photo[0] for photo in found if not isinstance(photo, Rejected)]
     if not samples:
         raise DataError(f"There is no photo in {root}.")
     return samples
@@ -151,7 +149,7 @@ def _find_unused_classes(
     reasons = {file.label: file.reason for file in reversed(dropped)}
     names = {folder.name for _, folder in list_class_folders(root)}
     return {
-        name: f"{plural(unused[name], 'file')}, none of them usable. The first: {reasons[name]}"
+        name: f"{plural(unused[name], 'file')} but no usable photo. The first: {reasons[name]}"
         if unused[name]
         else "there is no file in it."
         for name in sorted(names - {sample.label for sample in kept})
@@ -163,33 +161,24 @@ def _read_index(root: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        with path.open(
-            newline="", encoding="utf-8-sig"
-        ) as opened:  # Excel writes a byte order mark
+        # Excel writes a byte order mark, which utf-8-sig skips.
+        with path.open(newline="", encoding="utf-8-sig") as opened:
             return {row["file"]: row for row in csv.DictReader(opened, restval="") if "file" in row}
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: save it as UTF-8.") from error
 
 
-@dataclass(frozen=True)
-class _Inspected:
-    """What is known of a photo after it was decoded."""
+def _inspect_files(samples: list[Sample]) -> list[tuple[Sample, Fingerprint] | Rejected]:
+    """Decode each photo; return the sample with its size and format, and the fingerprint."""
 
-    fingerprint: Fingerprint
-    size: tuple[int, int]
-    format: str
+    def inspect(sample: Sample) -> tuple[Sample, Fingerprint] | Rejected:
+        try:
+            data = read(sample.path)
+            photo = decode(data)
+        except (ImageError, OSError) as error:
+            return Rejected(sentence(error))
+        print = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
+        return replace(sample, size=photo.image.size, format=photo.info.format), print
 
-
-def _inspect_files(paths: list[Path]) -> list[_Inspected | Rejected]:
-    found = on_all_cpus(_inspect_file, paths)
-    return list(track_progress(found, "Inspecting the photos", len(paths)))
-
-
-def _inspect_file(path: Path) -> _Inspected | Rejected:
-    try:
-        data = read(path)
-        photo = decode(data)
-    except (ImageError, OSError) as error:
-        return Rejected(sentence(error))
-    found = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
-    return _Inspected(found, photo.image.size, photo.info.format)
+    found = on_all_cpus(inspect, samples)
+    return list(track_progress(found, "Inspecting the photos", len(samples)))

@@ -21,7 +21,7 @@ from ml.models.card import Split
 def limit_samples(folder: ImageFolder, count: int) -> ImageFolder:
     """Keep `count` photos of each class and split; 0 keeps all.
 
-    They are evenly spaced in the list, because neighbours often show the same scene.
+    They are evenly spaced in the list, because photos next to each other often show one scene.
     """
     if count == 0:
         return folder
@@ -29,9 +29,9 @@ def limit_samples(folder: ImageFolder, count: int) -> ImageFolder:
     for sample in folder.samples:
         kinds[sample.split, sample.label].append(sample)
     kept = {
-        of[i * len(of) // min(count, len(of))].path
-        for of in kinds.values()
-        for i in range(min(count, len(of)))
+        kind[i * len(kind) // min(count, len(kind))].path
+        for kind in kinds.values()
+        for i in range(min(count, len(kind)))
     }
     return replace(folder, samples=tuple(s for s in folder.samples if s.path in kept))
 
@@ -43,7 +43,7 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
     unreadable photos later. If files are new or missing, a message says so.
 
     Args:
-        limit: the limit of photos per class that the run was started with; 0: none.
+        limit: the `--limit-data` of the run; 0: none. With a limit, new files are not reported.
 
     Raises:
         DataError: if the folder or `data.json` cannot be read.
@@ -75,7 +75,7 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
             for file, split in files.items()
         ),
         tuple(Dropped(root / of["file"], of["reason"], class_of(of["file"])) for of in dropped),
-        tuple((root / one, root / other) for one, other in recorded["near_duplicates"]),
+        tuple((root / first, root / second) for first, second in recorded["near_duplicates"]),
         recorded["classes_left_out"],
         tuple(Sample(Path(file), OOD_LABEL) for file in recorded.get("others", ())),
     )
@@ -84,9 +84,9 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
 def split_as_trained(folder: ImageFolder, run: Path, split: Split, console: Console) -> ImageFolder:
     """Split a folder as it was split when a model was trained.
 
-    The `data.json` of the model's folder, `run`, records the split of each photo. Photos that it
-    does not name get no split, unless the folder has its own. If there is no `data.json`, or it
-    names none of the photos, the folder is split by `split`.
+    `data.json` in the model's folder, `run`, records the split of each photo. Photos that it does
+    not list get no split, unless the folder has its own. If there is no `data.json`, or it lists
+    none of the photos, the folder is split by `split`.
     """
     files = _read_record(run / "data.json")["files"] if (run / "data.json").exists() else {}
     names = [sample.path.relative_to(folder.root).as_posix() for sample in folder.samples]
@@ -98,8 +98,8 @@ def split_as_trained(folder: ImageFolder, run: Path, split: Split, console: Cons
     )
     if new := sum(not sample.split for sample in samples):
         console.print(
-            f"{folder.root} has {plural(new, 'photo')} that the model's data.json does not list. "
-            "New photos are in no split.",
+            f"{folder.root} has {plural(new, 'photo')} that the model's data.json does not list: "
+            "they belong to no split.",
             style="yellow",
             markup=False,
         )
@@ -108,17 +108,16 @@ def split_as_trained(folder: ImageFolder, run: Path, split: Split, console: Cons
 
 def _read_record(summary: Path) -> dict[str, Any]:
     try:
-        recorded: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(summary.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{summary} cannot be read: start a new run.") from error
-    return recorded
 
 
 def drop_unreadable(folder: ImageFolder, unreadable: set[Path]) -> ImageFolder:
     """Drop photos that training could not read, and validation and test photos that fail now."""
-    checked = on_all_cpus(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
-    kept = zip(folder.samples, checked, strict=True)
-    samples = tuple(sample for sample, fine in kept if fine and sample.path not in unreadable)
+    readable = on_all_cpus(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
+    checked = zip(folder.samples, readable, strict=True)
+    samples = tuple(sample for sample, ok in checked if ok and sample.path not in unreadable)
     return replace(folder, samples=samples)
 
 

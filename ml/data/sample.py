@@ -6,15 +6,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sample:
-    """A photo that is used. `split` is empty until the folder is split."""
+    """A photo that is used."""
 
     path: Path
     label: str
-    split: str = ""
-    group: str = ""
-    size: tuple[int, int] = (0, 0)
+    split: str = ""  # empty until the folder is split
+    group: str = ""  # photos of one group are in the same split
+    size: tuple[int, int] = (0, 0)  # width and height in pixels
     format: str = ""
-    columns: dict[str, str] = field(default_factory=dict, hash=False)
+    columns: dict[str, str] = field(default_factory=dict, hash=False)  # its row of index.csv
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ pixels. The hash has 16 x 16 steps, each up, down or flat. The usual hash has no
 are noise in a plain sky.
 
 The search is exact. Photos with similar thumbnails have similar brightness, so each photo is
-compared only with photos of similar brightness. Each check removes candidates for the next: half
-the hash, the whole hash, sums of the thumbnails over 4 x 4 blocks (which never differ by more than
-the thumbnails), the thumbnails. 200,000 photos take one minute on one core if their brightness
-varies, two if it does not, and 400 MB besides the fingerprints.
+compared only with photos of similar brightness. Four checks follow, each on the pairs that passed
+the last: half the hash, the whole hash, sums of the thumbnails over 4 x 4 blocks (which never
+differ by more than the thumbnails), the thumbnails. 200,000 photos take one minute on one core if
+their brightness varies, two if it does not, and 400 MB besides the fingerprints.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +21,14 @@ from PIL import Image
 
 from ml.cpus import on_all_cpus
 
-# Measured on 225 photos and drawings: resized and recompressed copies differ by up to 35 bits, 2.4
-# levels on average and 22 levels at most. If a small object moves in the same sky, the average
-# differs little, but the largest difference is 42 levels or more.
+# Limits for copies: the bits that differ (of 512), the mean and the largest difference in levels
+# (of 255). Measured on 225 photos and drawings: resized and recompressed copies differ by up to 35
+# bits, 2.4 levels on average and 22 levels at most. If a small object moves in the same sky, the
+# average differs little, but the largest difference is 42 levels or more.
 COPY_BITS, COPY_LEVELS, COPY_PEAK = 36, 2.5, 30
-"""Copies: limits of the bits that differ (of 512), and of the mean and largest difference in
-levels (of 255)."""
+# The same limits for near-duplicates, such as frames of one video.
 SIMILAR_BITS, SIMILAR_LEVELS, SIMILAR_PEAK = 64, 6.0, 50
-"""Near-duplicates, such as frames of one video: the same limits."""
-FLAT = 2
-"""Steps of up to this many levels are flat."""
+FLAT = 2  # a step of up to this many levels is flat
 _MAX_DIFFERENCE = SIMILAR_LEVELS * 24 * 24 * 3  # SIMILAR_LEVELS, summed over a thumbnail
 _ROWS, _COLUMNS = 16, 4096  # compared at a time, to fit the CPU's cache
 _THUMBNAILS = 128  # pairs of them compared at a time
@@ -40,15 +39,14 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The data that a photo is compared by."""
+    """The data by which photos are compared."""
 
     digest: str  # of the file's bytes
     steps: npt.NDArray[np.uint64]  # (8,), 512 bits
     thumbnail: Bytes  # (24, 24, 3)
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """The indices of two similar photos; `copy` if they are the same picture."""
 
     first: int
@@ -79,12 +77,11 @@ def similar_pairs(prints: Sequence[Fingerprint]) -> Iterator[Pair]:
 
     def compare(start: int) -> list[Pair]:
         stop = min(start + _ROWS, len(prints))
+        end = int(ends[stop - 1])
         found: list[Pair] = []
-        for column in range(start, int(ends[stop - 1]), _COLUMNS):
-            rows, columns, bits = _match_bits(
-                words, slice(start, stop), column, int(ends[stop - 1])
-            )
-            found += _match_thumbnails(thumbnails, blocks, order[rows], order[columns], bits)
+        for column in range(start, end, _COLUMNS):
+            row, other, bits = _match_bits(words, slice(start, stop), column, end)
+            found += _match_thumbnails(thumbnails, blocks, order[row], order[other], bits)
         return found
 
     for pairs in on_all_cpus(compare, range(0, len(prints), _ROWS)):

@@ -11,10 +11,8 @@ from ml.models.card import Split
 
 def split_folder(folder: ImageFolder, split: Split) -> ImageFolder:
     """Split a folder into train, validation and test; keep its own train and test folders."""
-    parts = {"train": 1 - split.test, "test": split.test} if split.test > 0 else {"train": 1.0}
+    parts = {"train": 1 - split.test, "test": split.test}
     folder = _assign_groups(folder, parts, split.seed, source="")
-    if split.validation == 0:
-        return folder
     parts = {"train": 1 - split.validation, "validation": split.validation}
     return _assign_groups(folder, parts, split.seed, source="train")
 
@@ -22,13 +20,10 @@ def split_folder(folder: ImageFolder, split: Split) -> ImageFolder:
 def _assign_groups(
     folder: ImageFolder, parts: dict[str, float], seed: int, source: str
 ) -> ImageFolder:
-    """Divide the samples whose split is `source` into parts, class by class.
+    """Divide the samples whose split is `source` into parts of the given fractions, by class.
 
     A group is never divided. It is assigned to the part with the largest free fraction, or to
     the first part if it fits into none. So the first part must be the training part.
-
-    Args:
-        parts: the fraction of each part.
     """
     random = np.random.default_rng(seed)
     chosen: dict[str, str] = {}  # by group; a group of several classes follows the first class
@@ -38,7 +33,7 @@ def _assign_groups(
             groups_of[sample.label].setdefault(sample.group, []).append(sample)
     for groups in groups_of.values():
         total = sum(map(len, groups.values()))
-        room = {name: fraction * total for name, fraction in parts.items()}
+        room = {name: fraction * total for name, fraction in parts.items() if fraction}
         for key in random.permutation(sorted(groups)):
             members = groups[key]
             if key in chosen:

@@ -1,9 +1,8 @@
 """Draw synthetic pictures of the four classes, with numpy and Pillow only.
 
-They are for smoke tests: they show that training, serving and the tests work end to end, and that
-a network can learn the four shapes. They do not predict the accuracy on real photos. Skies, picture
-sizes and object sizes have the same distribution for all classes, so only the object tells them
-apart.
+They are for smoke tests: they show that training and serving work end to end, and that a network
+can learn the four shapes. They do not predict the accuracy on real photos. Skies, picture sizes and
+object sizes have the same distribution for all classes, so only the object tells the class.
 """
 
 from math import cos, radians, sin
@@ -13,12 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
-CLASSES: tuple[str, ...] = (
-    "Flying Birds",
-    "Large QuadCopters",
-    "Small QuadCopters",
-    "Winged Drones",
-)
+CLASSES = ("Flying Birds", "Large QuadCopters", "Small QuadCopters", "Winged Drones")
 
 Floats = NDArray[np.float64]
 
@@ -32,9 +26,8 @@ HORIZONS = _palette("b0cee8 cee0ee d0d4d8 e2e4e6 f0aa6e c68884")
 PLUMAGES = _palette("282422 564230 787470 ece8e0")
 CARBON = _palette("222428 3e4046 606266 dededc")
 PAINTS = _palette("eeeeec c4c8cc 8a9096 e25c28 c6282c 306ec8 82be3c c4b088 46484e")
-FLAPS = np.array(
-    ((50, -35), (12, -25), (-12, -45), (14, -8))
-)  # angles of the inner and the outer wing, in degrees
+# Angle of the wing at the body, and by how much it changes up to the tip, in degrees.
+FLAPS = np.array(((50, -35), (12, -25), (-12, -45), (14, -8)))
 # Leading edge, chord, span, sweep, tip chord and rise of straight, swept and delta wings.
 STRAIGHT, SWEPT = (0.2, 0.3, 1.3, 0.05, 0.2, 0.08), (0.4, 0.4, 1.2, 0.55, 0.2, 0.08)
 WINGS = np.array((STRAIGHT, SWEPT, (0.6, 1, 0.85, 0.9, 0.1, 0)))
@@ -113,9 +106,8 @@ def _add_light(flyer: Image.Image, behind: Image.Image, rng: np.random.Generator
     pixels = np.asarray(flyer, dtype=float)
     colours = pixels[..., :3] * rng.uniform(0.7, 1.1)
     if (abs(colours[pixels[..., 3] > 200].mean(axis=1) - sky.mean()) < 40).mean() > 0.2:
-        colours = colours * 0.55 + (
-            0 if sky.mean() > 90 else 110
-        )  # else it is hard to see against the sky
+        # It would be hard to see: make it darker than a bright sky, brighter than a dark one.
+        colours = colours * 0.55 + (0 if sky.mean() > 90 else 110)
     return to_image(colours + (sky - colours) * rng.uniform(0, 0.2))
 
 

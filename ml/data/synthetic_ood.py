@@ -1,6 +1,6 @@
 """Draw out-of-distribution (OOD) pictures, which show none of the classes.
 
-They are easy and for smoke tests: a model that rejects all of them may still accept other photos,
+They are for smoke tests, and easy: a model that rejects them all may still accept other photos,
 such as one of a meal.
 """
 
@@ -38,8 +38,7 @@ def _text(width: int, height: int, rng: np.random.Generator) -> Image.Image:
     pen, size = ImageDraw.Draw(page), int(rng.integers(11, 40))
     for top in range(size // 2, height, int(size * 1.4)):
         line = "".join(rng.choice(LETTERS, 2 * width // size))
-        font = ImageFont.load_default(size)
-        pen.text((size, top), line, tuple(ink.astype(int)), font)
+        pen.text((size, top), line, tuple(ink.astype(int)), ImageFont.load_default(size))
     return page
 
 

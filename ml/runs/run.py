@@ -29,7 +29,7 @@ from ml.runs.label_audit import audit_labels
 from ml.trainer import Trainer
 from ml.training.checkpoints import CHECKPOINT_FILES, STATE_FILE
 from ml.training.config import Config, StrategyChoice
-from ml.training.distributed import process_group
+from ml.training.distributed import ProcessGroup, process_group
 from ml.training.setup import set_up
 
 RESULTS = ("model.onnx", "model.safetensors", "predictions.csv", "metrics.json", "report.html")
@@ -51,34 +51,40 @@ def run(config: Config, console: Console, resume: bool = False) -> Path:
     Raises:
         DataError, ModelError, ExportError
     """
-    started, asked = time.monotonic(), config
-    model = config.output / "model.onnx"
+    started = time.monotonic()
     with process_group() as group:
         console = console if group.is_main else Console(quiet=True)
-        if any(group.gather([group.restarted])):
-            resume = resume or group.broadcast(lambda: _has_begun(asked))
-        config, folder, preprocessing = group.broadcast(lambda: prepare(asked, resume, console))
-        setup = set_up(config, folder, preprocessing, group, resume)
-        trainer = Trainer(setup, console, started)
-        if resume:
-            console.print(f"Resuming after epoch {trainer.state.epoch} of {trainer.state.epochs}.")
-        if group.broadcast(lambda: _finished(config.output)) and trainer.stop_reason():
-            console.print(f"{config.output} is finished: nothing is missing.", markup=False)
-            return model
-        if group.is_main:
-            begin(config, folder, resume)
-        stopped = trainer.run()
-        if group.is_main:
-            environment = {"environment": setup.device.environment()}
-            folder = drop_unreadable(folder, trainer.metrics.unreadable)
-            try:
-                _finish(config, folder, trainer.state.summary(stopped) | environment, console)
-            except KeyboardInterrupt as error:
-                raise SkyspotterError(
-                    "Stopped before all files were written: "
-                    f"train --resume {config.output} writes the rest."
-                ) from error
-    return model
+        # The trainer is freed before the group is destroyed: see `process_group`.
+        _run_in(group, config, console, resume, started)
+    return config.output / "model.onnx"
+
+
+def _run_in(
+    group: ProcessGroup, asked: Config, console: Console, resume: bool, started: float
+) -> None:
+    if any(group.gather([group.restarted])):
+        resume = resume or group.broadcast(lambda: _has_begun(asked))
+    config, folder, preprocessing = group.broadcast(lambda: prepare(asked, resume, console))
+    setup = set_up(config, folder, preprocessing, group, resume)
+    trainer = Trainer(setup, console, started)
+    if resume:
+        console.print(f"Resuming after epoch {trainer.state.epoch} of {trainer.state.epochs}.")
+    if group.broadcast(lambda: _finished(config.output)) and trainer.stop_reason():
+        console.print(f"{config.output} is finished: nothing is missing.", markup=False)
+        return
+    if group.is_main:
+        begin(config, folder, resume)
+    stopped = trainer.run()
+    if group.is_main:
+        environment = {"environment": setup.device.environment()}
+        folder = drop_unreadable(folder, trainer.metrics.unreadable)
+        try:
+            _finish(config, folder, trainer.state.summary(stopped) | environment, console)
+        except KeyboardInterrupt as error:
+            raise SkyspotterError(
+                "Stopped before all files were written: "
+                f"train --resume {config.output} writes the rest."
+            ) from error
 
 
 def _has_begun(config: Config) -> bool:

@@ -20,11 +20,9 @@ import pyarrow.parquet as pq
 
 from ml.errors import Rejected, ScoringError
 from ml.models.onnx_file import ModelFile
-from ml.scoring.sources import absolute, list_sources, without_scheme
+from ml.scoring.sources import absolute, list_sources
 
-PART = 256
-"""Files in a part: a killed job loses at most this many results for each part in progress."""
-
+PART = 256  # files in a part: a killed job loses at most this many results per part in progress
 _GROUP = 256  # parts in one row group of the result
 _JOB_KEY = b"skyspotter"  # the metadata key that says which job a file belongs to
 
@@ -33,10 +31,8 @@ class ScoringItem(NamedTuple):
     """One file to score."""
 
     part: int
-    name: str
-    """A path or URL."""
-    rejected: Rejected | None
-    """Why it cannot be scored."""
+    name: str  # a path or URL
+    rejected: Rejected | None  # why it cannot be scored
 
 
 def as_item(part: int, row: dict[str, Any]) -> ScoringItem:
@@ -52,25 +48,17 @@ def to_list_table(items: Iterable[ScoringItem]) -> pa.Table:
     return pa.table({"name": names, "fault": faults})  # as in the lists of older versions
 
 
-def result_schema(classes: Sequence[str]) -> pa.Schema:
-    """Return the columns of the result; `error` says why a file has no prediction."""
-    probabilities = pa.struct([(name, pa.float32()) for name in classes])
-    fields = {"path": pa.string(), "label": pa.string(), "confidence": pa.float32()}
-    fields |= {"accepted": pa.bool_(), "probabilities": probabilities}
-    return pa.schema(fields | {"error": pa.string(), "model": pa.string()})
-
-
 class Job:
-    """What to score, and what is done so far. Enter `opened` before reading or writing parts."""
+    """The files to score, and the results so far. Enter `opened` to read or write parts."""
 
     def __init__(self, sources: Sequence[str], output: Path, model: ModelFile) -> None:
-        """Describe what to score, where to write, and with which model file.
+        """Name the sources, the Parquet file to write, and the model file.
 
         Raises:
             ScoringError: if the output is a URL or a folder.
         """
         if output.parts and output.parts[0].endswith(":"):  # s3://bucket/file, as a path
-            raise ScoringError("--output must be a file on this machine: copy it to a store later.")
+            raise ScoringError("--output must be a file on this machine. Copy it to a store later.")
         if not output.name or output.is_dir():
             raise ScoringError(f"--output {output} is a folder: name the Parquet file to write.")
         self.sources = [absolute(source) for source in sources]
@@ -82,7 +70,7 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Tell whether the output is written.
+        """Whether the output is written.
 
         Raises:
             ScoringError: if it belongs to another job.
@@ -117,12 +105,12 @@ class Job:
 
     @property
     def total(self) -> int:
-        """Count all files of the job."""
+        """The number of files of the job."""
         return int(self._list.metadata.num_rows)
 
     @property
     def done(self) -> int:
-        """Count the files that are scored."""
+        """The number of files that are scored."""
         return self.total - sum(self._size(part) for part in self._missing())
 
     def todo(self) -> Iterator[list[ScoringItem]]:
@@ -140,11 +128,7 @@ class Job:
         self._write(self._part_file(part), [rows])
 
     def finish(self) -> int:
-        """Join the parts into the output, and remove them.
-
-        Returns:
-            How many files have no prediction.
-        """
+        """Join the parts into the output, and remove them; return how many predictions failed."""
         failed = 0
 
         def groups() -> Iterator[pa.Table]:
@@ -162,12 +146,8 @@ class Job:
         return failed
 
     def _list_files(self) -> Iterator[pa.Table]:
-        """List the files to score, one part at a time.
-
-        Raises:
-            ScoringError: if there are none besides the job's own files.
-        """
-        # The part of an item is its place in the list, known when the list is read.
+        """List the files to score, one part at a time."""
+        # The list is read part by part, so it does not store the part of an item.
         found = (ScoringItem(0, *file) for file in list_sources(self.sources))
         unique = _unique(found) if len(self.sources) > 1 else found
         items = (item for item in unique if not self._is_own(item.name))
@@ -179,7 +159,7 @@ class Job:
             raise ScoringError("There is no file to score in these sources.")
 
     def _is_own(self, name: str) -> bool:
-        """Tell whether the job itself wrote a file: the output may be in a source folder."""
+        """Whether the job itself wrote a file: the output may be in a source folder."""
         if self.output.name not in name:  # the usual case, in which no link has to be resolved
             return False
         path, own = os.path.realpath(name.removeprefix("file://")), os.path.realpath(self.output)
@@ -196,7 +176,7 @@ class Job:
         return int(self._list.metadata.row_group(part).num_rows)
 
     def _write(self, path: Path, tables: Iterable[pa.Table]) -> None:
-        """Write a file atomically, safe against a power cut."""
+        """Write a Parquet file atomically, safe against a power cut."""
         partial = self.folder / "partial"
         with partial.open("wb") as file:
             writer: Any = None
@@ -212,22 +192,18 @@ class Job:
         os.close(folder)
 
     def _check_same_job(self, path: Path) -> None:
-        """Check that a file belongs to this job.
-
-        Raises:
-            ScoringError: if it belongs to another job, or to none.
-        """
+        """Raise ScoringError if a file belongs to another job, or to none."""
         try:
             about = json.loads(pq.read_schema(path).metadata[_JOB_KEY])
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise ScoringError(
                 f"{path} was not written by a scoring job: give another --output."
             ) from error
-        for what in ("sources", "model", "sha256"):
-            if about.get(what) != self.about[what]:
+        for key, value in self.about.items():
+            if about.get(key) != value:
                 raise ScoringError(
-                    f"{self.output} was started with {what} {about.get(what)}, not "
-                    f"{self.about[what]}: use the same to continue, or give another --output."
+                    f"{self.output} was started with {key} {about.get(key)}, not {value}: "
+                    "use the same to continue, or give another --output."
                 )
 
 
@@ -235,6 +211,6 @@ def _unique(items: Iterable[ScoringItem]) -> Iterator[ScoringItem]:
     """Drop files that several sources name. This keeps all names in memory."""
     seen: set[str] = set()
     for item in items:
-        if (name := without_scheme(item.name)) not in seen:
+        if (name := item.name.removeprefix("file://")) not in seen:
             seen.add(name)
             yield item

@@ -9,7 +9,7 @@ _LINE_SECONDS = 30.0  # between two lines in a log
 
 
 class ScoringProgress(Progress):
-    """Photos scored and left, with the rate and the time left.
+    """The photos scored and left, the rate and the time left.
 
     The rate is the mean of the whole run: parts can finish minutes apart, and rich's own estimate
     forgets a part after half a minute.
@@ -26,10 +26,7 @@ class ScoringProgress(Progress):
         """Count more photos as scored."""
         (task,), now = self.tasks, self.get_time()
         self.update(task.id, advance=photos)
-        scored, seconds = task.completed - self._done_before, now - self._started
-        if not scored or not seconds:
-            return
-        rate = scored / seconds
+        rate = (task.completed - self._done_before) / (now - self._started)
         left = timedelta(seconds=round((task.remaining or 0) / rate))
         rate_text = f"{rate:.{0 if rate >= 10 else 1}f} photos/s, {left} left"
         self.update(task.id, rate=rate_text)

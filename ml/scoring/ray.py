@@ -19,10 +19,11 @@ from typing import Any
 import pyarrow as pa
 
 from ml.cpus import usable_cpus
+from ml.engines.loader import Opened
 from ml.errors import ModelError, ScoringError
 from ml.predictor import Predictor
 from ml.scoring.job import ScoringItem, as_item, to_list_table
-from ml.scoring.local import Backend, ScoredPart, ScoringModel, score_items, to_table
+from ml.scoring.local import Backend, ScoredPart, score_items, to_table
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 
@@ -32,13 +33,13 @@ from ray.exceptions import RayError
 
 _OWN_ERROR = re.compile(r"^ml\.errors\.\w+: (.*)$", re.MULTILINE)  # in a node's traceback
 
+# Parts submitted at a time: about a million files, so that scoring starts before a list of a
+# billion files is read. Actors restart between two slices.
 SLICE = 4096
-"""Parts submitted at a time, about a million files, so that scoring starts before a list of a
-billion files is read. Actors restart between two slices."""
 
 
 class Scorer:
-    """An actor on one CPU: holds the model and scores one part after the other."""
+    """An actor on one CPU, which holds the model and scores one part after the other."""
 
     def __init__(self, model: "ray.ObjectRef[bytes]") -> None:
         with TemporaryDirectory() as folder:  # nodes may not share a disk
@@ -47,8 +48,9 @@ class Scorer:
             try:
                 self.predictor = Predictor(path)
             except ModelError as error:  # such as int8, which some CPUs compute differently
-                advice = "Try --precision float32."
-                raise ModelError(f"A node cannot run the model: {error} {advice}") from None
+                raise ModelError(
+                    f"A node cannot run the model: {error} Try --precision float32."
+                ) from None
 
     def __call__(self, part: pa.Table) -> pa.Table:
         """Score a part, given as a table of its items."""
@@ -71,7 +73,9 @@ def cluster(address: str) -> Iterator[Backend]:
         own |= {"_node_ip_address": "127.0.0.1"}  # other machines need not reach it
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # the error says the same
     try:
-        _check_address(address)
+        if re.fullmatch(r"[^/]+:\d+", address):  # try once, because ray.init tries for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
     except (OSError, ValueError, RuntimeError, RayError) as error:  # wrong version or token too
         raise ScoringError(f"There is no Ray cluster at {address}: {error}") from error
@@ -85,28 +89,17 @@ def cluster(address: str) -> Iterator[Backend]:
         ray.shutdown()
 
 
-def _check_address(address: str) -> None:
-    """Connect to `host:port` once, because Ray itself would try for minutes.
-
-    Raises:
-        OSError: if nothing answers there.
-    """
-    if re.fullmatch(r"[^/]+:\d+", address):
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-def score_on_ray(model: ScoringModel, parts: Iterable[list[ScoringItem]]) -> Iterator[ScoredPart]:
+def score_on_ray(model: Opened, parts: Iterable[list[ScoringItem]]) -> Iterator[ScoredPart]:
     """Score on all CPUs of the cluster, also on those that join later.
 
-    Waiting parts, names only, are in Ray's object store, one slice of the job at a time.
+    Parts that wait, as lists of names, are in Ray's object store, one slice of the job at a time.
     """
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     put: Any = ray.put  # its type is not the one that from_arrow_refs accepts
-    data, parts = put(model.model.data), iter(parts)
-    while tables := [put(_items_table(part)) for part in islice(parts, SLICE)]:
+    data, parts = put(model.file.data), iter(parts)
+    while tables := [put(_to_table(part)) for part in islice(parts, SLICE)]:
         results = from_arrow_refs(tables).map_batches(
             Scorer,
             batch_size=None,  # a block is a part
@@ -120,5 +113,5 @@ def score_on_ray(model: ScoringModel, parts: Iterable[list[ScoringItem]]) -> Ite
             yield block["part"][0].as_py(), block.drop_columns("part")
 
 
-def _items_table(items: list[ScoringItem]) -> pa.Table:
+def _to_table(items: list[ScoringItem]) -> pa.Table:
     return to_list_table(items).append_column("part", pa.array([item.part for item in items]))

@@ -8,14 +8,12 @@ from ml.errors import Rejected, ScoringError, SkyspotterError, plural, sentence
 from ml.scoring.job import ScoringItem
 from ml.scoring.sources import MISSING, fetch, is_permanent
 
-LIMIT = 8
-"""How many files in a row may be unreadable; one more stops the job."""
-
+MAX_FAILURES = 8  # files in a row that may be unreadable; one more stops the job
 _PAUSES = (0.5, 2.0, 8.0)  # seconds before each further attempt
 
 
 class ReadFailed(Rejected):
-    """A file that could not be read in any attempt: it is damaged, or its disk or store fails."""
+    """All attempts to read a file failed: the file is damaged, or its disk or store fails."""
 
 
 def read_with_retries(name: str) -> bytes | Rejected:
@@ -27,7 +25,8 @@ def read_with_retries(name: str) -> bytes | Rejected:
     Raises:
         ScoringError: if this machine is short of memory, or the file's folder is missing.
     """
-    for pause in (*_PAUSES, None):
+    pauses = iter(_PAUSES)
+    while True:
         try:
             return fetch(name)
         except MemoryError as error:
@@ -38,6 +37,7 @@ def read_with_retries(name: str) -> bytes | Rejected:
         except Exception as error:  # fsspec's file systems raise exceptions of any type
             if is_permanent(error, name):
                 return Rejected(_reason(error))
+            pause = next(pauses, None)
             if pause is not None:
                 sleep(pause)
             elif isinstance(error, MISSING):
@@ -48,7 +48,6 @@ def read_with_retries(name: str) -> bytes | Rejected:
                 ) from error
             else:
                 return ReadFailed(_reason(error))
-    raise AssertionError  # the last pause is None, which returns or raises
 
 
 def stop_on_failures(
@@ -60,14 +59,14 @@ def stop_on_failures(
     the job before its files are recorded as unreadable, and a rerun scores them.
 
     Raises:
-        ScoringError: if more than `LIMIT` files in a row, or all files, could not be read.
+        ScoringError: if more than `MAX_FAILURES` files in a row, or all files, could not be read.
     """
-    held: list[tuple[ScoringItem, bytes | Rejected]] = []
+    held: list[tuple[ScoringItem, ReadFailed]] = []
     any_read = False
     for item, content in files:
         if isinstance(content, ReadFailed):
             held.append((item, content))
-            if len(held) > LIMIT:
+            if len(held) > MAX_FAILURES:
                 raise _too_many(held)
         else:
             any_read = True
@@ -79,9 +78,8 @@ def stop_on_failures(
     yield from held
 
 
-def _too_many(held: list[tuple[ScoringItem, bytes | Rejected]]) -> ScoringError:
+def _too_many(held: list[tuple[ScoringItem, ReadFailed]]) -> ScoringError:
     item, failed = held[-1]
-    assert isinstance(failed, ReadFailed)
     return ScoringError(
         f"The last {plural(len(held), 'file')} could not be read on {node()}. The latest is "
         f"{item.name}: {failed.reason} Run the same command again when the disk or the store "
@@ -90,6 +88,6 @@ def _too_many(held: list[tuple[ScoringItem, bytes | Rejected]]) -> ScoringError:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError | SkyspotterError):
-        return sentence(error)
-    return sentence(OSError(str(error) or type(error).__name__))
+    if not isinstance(error, OSError | SkyspotterError):
+        error = OSError(str(error) or type(error).__name__)
+    return sentence(error)

@@ -17,25 +17,18 @@ from fsspec.utils import glob_translate
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from ml.errors import ImageError, Rejected, ScoringError
-from ml.files import find
+from ml.files import NO_MATCH, find
 from ml.images.decode import check_length, read
 from ml.images.formats import recognise
 
-MISSING = (FileNotFoundError, NotADirectoryError)
-"""What is raised if a file is no longer there."""
-
-_CHUNK = 1 << 20  # holds most photos whole; a video is refused after the first one
-_PATTERN = re.compile(r"[*?\[]")
-
-
-def without_scheme(name: str) -> str:
-    """Return the path of a `file:///` URL; other names as they are."""
-    return _local_path(name) or name
+MISSING = (FileNotFoundError, NotADirectoryError)  # the errors for a file that does not exist
+_CHUNK = 1 << 20  # larger than most photos; a video is refused after its first chunk
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def absolute(source: str) -> str:
-    """Make a path absolute, so that it means the same from any working directory."""
-    return source if _is_url(source) or not source else os.path.abspath(source)
+    """Return a path as an absolute path; URLs are unchanged."""
+    return source if "://" in source or not source else os.path.abspath(source)
 
 
 def list_sources(sources: Iterable[str]) -> Iterator[tuple[str, Rejected | None]]:
@@ -51,16 +44,16 @@ def list_sources(sources: Iterable[str]) -> Iterator[tuple[str, Rejected | None]
         if path is None:
             yield from _list_url(source)
         else:
-            scheme = source.removesuffix(path)
+            scheme = source.removesuffix(path)  # file://, or nothing
             yield from ((f"{scheme}{found}", rejected) for found, rejected in find([path]))
 
 
 def fetch(name: str) -> bytes:
-    """Read an image file; of a file that does not start like an image, read only the start.
+    """Read an image file. A file of another kind is refused after its first bytes.
 
     Raises:
         EmptyImage, UnsupportedFormat: if it is not an image of an accepted format.
-        UnreadableImage: if it is far too large.
+        UnreadableImage: if it is larger than `ml.images.decode.MAX_BYTES`.
         OSError: if it cannot be read; fsspec's file systems raise other exceptions too.
     """
     local = _local_path(name)
@@ -78,20 +71,20 @@ def fetch(name: str) -> bytes:
 
 
 def is_permanent(error: Exception, name: str) -> bool:
-    """Tell whether an error of `fetch` is the file's own, so that a retry is useless.
+    """Tell whether an error of `fetch` is caused by the file itself, so that a retry is useless.
 
-    Errors of a store may be temporary, and so may "permission denied" from one: credentials
-    expire and are renewed. If a local file is missing and its folder is missing or empty, its
-    disk may not be mounted.
+    An error of a store may be temporary, even "permission denied": credentials expire and are
+    renewed. If a local file is missing and its folder is missing or empty, its disk may not be
+    mounted.
     """
     path = _local_path(name)
     if isinstance(error, PermissionError):
         return path is not None
     if isinstance(error, MISSING):
         return path is None or _has_entries(os.path.dirname(os.path.realpath(path)))
-    number = getattr(error, "errno", None)
-    permanent = (ImageError, IsADirectoryError)
-    return isinstance(error, permanent) or number in (errno.ELOOP, errno.ENAMETOOLONG)
+    if isinstance(error, ImageError | IsADirectoryError):
+        return True
+    return isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def _has_entries(folder: str) -> bool:
@@ -99,33 +92,23 @@ def _has_entries(folder: str) -> bool:
     try:
         with os.scandir(folder) as inside:
             return any(inside)
-    except PermissionError:  # it exists, but may not be listed
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, PermissionError)  # then it exists, but may not be listed
 
 
 def _local_path(source: str) -> str | None:
     """Return the path of a file on this machine; None for other URLs."""
     if source.startswith("file:///"):
         return source.removeprefix("file://")
-    return None if _is_url(source) else source
-
-
-def _is_url(source: str) -> bool:
-    return "://" in source
+    return None if "://" in source else source
 
 
 def _resolve(url: str) -> tuple[FileSystem, str, str]:
     """Return a URL's file system, the URL up to its path, and the path in the file system."""
-    base = _base(url)
+    scheme, _, rest = url.partition("://")
+    base = f"{scheme}://{rest.partition('/')[0]}/"
     files, root = _file_system(base)
     return files, base, f"{root}/{url[len(base) :]}".rstrip("/")
-
-
-def _base(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}/"
 
 
 @cache
@@ -136,12 +119,11 @@ def _file_system(base: str) -> tuple[FileSystem, str]:
 
 def _list_url(url: str) -> Iterator[tuple[str, Rejected | None]]:
     """List a file, the files below a folder, or those that match a pattern."""
-    nothing = Rejected("There is no such file, and no file matches it as a pattern.")
     try:
         files, base, path = _resolve(url)
         root = _file_system(base)[1] + "/"
         found = ((base + each.removeprefix(root), None) for each in _match(files, path))
-        yield next(found, (url, nothing))
+        yield next(found, (url, NO_MATCH))
         yield from found
     except Exception as error:  # fsspec's file systems raise exceptions of any type
         reason = str(error) or type(error).__name__
@@ -149,15 +131,15 @@ def _list_url(url: str) -> Iterator[tuple[str, Rejected | None]]:
 
 
 def _match(files: FileSystem, path: str) -> Iterator[str]:
-    magic = _PATTERN.search(path)
+    wildcard = _WILDCARD.search(path)
     kind = files.get_file_info(path).type
-    if kind == FileType.File:  # a file of that name before a pattern
+    if kind == FileType.File:  # even if its name contains wildcards
         yield path
     elif kind == FileType.Directory:
         yield from _walk(files, path)
-    elif magic:
+    elif wildcard:
         pattern = re.compile(glob_translate(path))
-        start = path[: magic.start()].rpartition("/")[0]
+        start = path[: wildcard.start()].rpartition("/")[0]
         deepest = inf if "**" in path else path.count("/")
         yield from filter(pattern.match, _walk(files, start or "/", deepest))
 
@@ -172,6 +154,6 @@ def _walk(files: FileSystem, path: str, deepest: float = inf) -> Iterator[str]:
     yield from (info.path for info in inside if info.type == FileType.File)
     for info in inside:
         if info.path.rstrip("/") == path.rstrip("/"):  # an object a//b, whose name Arrow loses
-            yield f"{path}//"  # it gets an error row, so that it is not missed
+            yield f"{path}//"  # cannot be read, so the result has a row with an error
         elif info.type == FileType.Directory and info.path.rstrip("/").count("/") < deepest:
             yield from _walk(files, info.path, deepest)

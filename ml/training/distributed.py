@@ -4,6 +4,7 @@ As in Li et al. 2020, "PyTorch Distributed", https://arxiv.org/abs/2006.15704: e
 its part of every batch, and gradients are averaged over all processes.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,4 +102,7 @@ def process_group() -> Iterator[ProcessGroup]:
     try:
         yield ProcessGroup(rank, count, local_rank, local_count, restarts > 0)
     finally:
+        # A DistributedDataParallel module that outlives the group frees it last, while it holds
+        # Python's lock, and can then deadlock with gloo's threads, which wait for that lock.
+        gc.collect()
         torch.distributed.destroy_process_group()

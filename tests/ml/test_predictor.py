@@ -62,7 +62,7 @@ def test_a_large_photo_is_reduced_and_the_prediction_stays(
 def test_a_reduced_photo_looks_the_same_to_the_network(
     shipped: Predictor, size: tuple[int, int]
 ) -> None:
-    """The bound that ARCHITECTURE.md states: a level of 255, and 0.03 where the answer is sure."""
+    """The bounds that docs/decisions.md states: one level of 255, and 0.03 if accepted."""
     preprocessing, needed = shipped.card.preprocessing, shipped.card.preprocessing.needed_side
     sure = 0
     for seed in range(6):

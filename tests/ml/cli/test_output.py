@@ -1,6 +1,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,13 @@ Files = list[tuple[Path, Rejected | None]]
 @pytest.fixture
 def files(photo: bytes, tmp_path: Path) -> Files:
     (tmp_path / 'a, "quoted" 🪁 [red].jpg').write_bytes(photo)
-    (tmp_path / "b.jpg").write_text("no photo")
+    (tmp_path / "b.jpg").write_text("not an image")
     (tmp_path / "c.jpg").write_bytes(photo)
     found = [(path, None) for path in sorted(tmp_path.iterdir())]
     return [*found, (Path("d*"), Rejected("No file matches."))]
 
 
-def test_predictions_are_the_predictors_in_order(shipped: Predictor, files: Files) -> None:
+def test_predictions_are_in_the_order_of_the_files(shipped: Predictor, files: Files) -> None:
     found = list(predict_files(shipped, files))
     assert [path for path, _ in found] == [path for path, _ in files]
     first, second, third, fourth = (result for _, result in found)
@@ -35,7 +36,7 @@ def test_predictions_are_the_predictors_in_order(shipped: Predictor, files: File
     assert fourth == Rejected("No file matches.")
 
 
-def test_csv(shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_output(shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     failed = write_predictions(predict_files(shipped, files), "csv", shipped.card.classes)
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["file"] for row in rows] == [str(path) for path, _ in files]
@@ -46,6 +47,12 @@ def test_csv(shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str
     assert float(rows[0]["confidence"]) == pytest.approx(expected.confidence, abs=1e-6)
     assert rows[0]["accepted"] == str(int(expected.accepted))
     assert (int(rows[0]["width"]), rows[0]["format"]) == (expected.photo.width, "JPEG")
+
+
+def test_a_line_break_in_a_file_name_is_quoted_in_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    write_predictions([(Path("a\nb.jpg"), Rejected("a reason"))], "csv", ["bird"])
+    (row,) = csv.DictReader(StringIO(capsys.readouterr().out))
+    assert (row["file"], row["error"]) == ("a\nb.jpg", "a reason")
 
 
 def test_json_lines_hold_the_whole_prediction(
@@ -61,7 +68,7 @@ def test_json_lines_hold_the_whole_prediction(
     assert "not an image" in second["error"]
 
 
-def test_table(shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_output(shipped: Predictor, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     write_predictions(predict_files(shipped, files), "table", shipped.card.classes)
     first, third, *counts = capsys.readouterr().out.splitlines()
     assert first.endswith(str(files[0][0]))

@@ -65,7 +65,7 @@ def test_training_photos_in_a_group_of_a_test_photo_are_dropped() -> None:
     assert found.dropped == dict.fromkeys((0, 1), "In the same group as 2 of the test set.")
 
 
-def test_thousands_of_copies_of_one_placeholder() -> None:
+def test_twenty_thousand_identical_files() -> None:
     """Compared pair by pair this would be 200 million pairs."""
     found = find(
         *((f"/a/{i}", "not available", 0) for i in range(20_000)), ("/b/x", "y", DIFFERENT)

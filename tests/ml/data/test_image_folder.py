@@ -89,7 +89,7 @@ def test_a_class_without_usable_photos_is_reported(drawn: Path, tmp_path: Path) 
     assert len(folder.classes) == 4
     assert set(folder.classes_left_out) == {"empty", "web pages"}
     assert folder.classes_left_out["empty"] == "there is no file in it."
-    assert "2 files, none of them usable. The first: " in folder.classes_left_out["web pages"]
+    assert "2 files but no usable photo. The first: " in folder.classes_left_out["web pages"]
     assert folder.summary()["classes_left_out"] == folder.classes_left_out
 
 
@@ -153,7 +153,7 @@ def test_names_not_in_utf_8(drawn: Path, tmp_path: Path) -> None:
         scan(root)
 
 
-def test_no_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is no folder"):
         scan(tmp_path / "nowhere")
 

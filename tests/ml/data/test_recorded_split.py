@@ -97,7 +97,7 @@ def test_a_folder_with_new_photos_is_split_as_recorded(
     )
 
 
-def test_a_folder_that_the_record_does_not_know_is_split_anew(
+def test_a_folder_is_split_anew_if_the_record_lists_none_of_its_photos(
     photos: Path, drawn: Path, tmp_path: Path
 ) -> None:
     others = split_folder(scan(photos), Split()).summary() | {"files": {"Kite/1.jpg": "train"}}

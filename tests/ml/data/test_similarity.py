@@ -25,7 +25,7 @@ def prints(*images: Image.Image) -> list[Fingerprint]:
     return [fingerprint(image, str(number)) for number, image in enumerate(images)]
 
 
-def skies(count: int, seed: int) -> list[Fingerprint]:
+def random_skies(count: int, seed: int) -> list[Fingerprint]:
     """Make skies with noise; every second one is a variant of the one before it."""
     random = np.random.default_rng(seed)
     found = []
@@ -40,7 +40,7 @@ def skies(count: int, seed: int) -> list[Fingerprint]:
     return found
 
 
-def every_pair(prints: list[Fingerprint]) -> list[Pair]:
+def compare_every_pair(prints: list[Fingerprint]) -> list[Pair]:
     """Apply the definition to every pair."""
     found = []
     for second, other in enumerate(prints):
@@ -54,7 +54,7 @@ def every_pair(prints: list[Fingerprint]) -> list[Pair]:
     return found
 
 
-def by_number(pair: Pair) -> tuple[int, int]:
+def indices(pair: Pair) -> tuple[int, int]:
     return pair.first, pair.second
 
 
@@ -64,14 +64,14 @@ def test_the_search_finds_the_same_pairs_as_comparing_all(
 ) -> None:
     for name, size in zip(("_ROWS", "_COLUMNS", "_THUMBNAILS"), tile, strict=True):
         monkeypatch.setattr(ml.data.similarity, name, size)
-    photos = skies(300, seed=0)
-    pairs = every_pair(photos)
+    photos = random_skies(300, seed=0)
+    pairs = compare_every_pair(photos)
     assert 20 < len(pairs) < 150
     assert 5 < sum(pair.copy for pair in pairs) < len(pairs)
-    assert sorted(similar_pairs(photos), key=by_number) == sorted(pairs, key=by_number)
+    assert sorted(similar_pairs(photos), key=indices) == sorted(pairs, key=indices)
 
 
-def test_opposite_photos_and_many_copies() -> None:
+def test_photos_that_differ_in_every_bit_and_identical_photos() -> None:
     step, black = np.zeros(8, np.uint64), np.zeros((24, 24, 3), np.uint8)
     opposite = Fingerprint("", ~step, black)  # all bits differ, the brightness is the same
     assert list(similar_pairs([Fingerprint("", step, black), opposite])) == []
@@ -100,5 +100,5 @@ def test_tens_of_thousands_are_compared_in_seconds() -> None:
     assert list(similar_pairs(photos)) == [Pair(0, 20_000, copy=True)]
 
 
-def test_nothing_to_compare() -> None:
+def test_no_photos_have_no_similar_pairs() -> None:
     assert list(similar_pairs([])) == []

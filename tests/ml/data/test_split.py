@@ -21,7 +21,7 @@ def test_split_is_stratified_and_repeatable(drawn: Path) -> None:
         assert counts[label, "train"] == 6
 
 
-def test_groups_of_the_index_stay_whole(drawn: Path, tmp_path: Path) -> None:
+def test_groups_of_the_index_are_not_divided(drawn: Path, tmp_path: Path) -> None:
     root = tmp_path / "grouped"
     shutil.copytree(drawn, root)
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))

@@ -61,7 +61,7 @@ def test_folders_are_the_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", CLASSES)
-def test_the_box_holds_the_object(label: str) -> None:
+def test_the_box_contains_the_object(label: str) -> None:
     for seed in range(20):
         image, (x0, y0, x1, y1) = draw(label, np.random.default_rng(seed))
         steps = np.gradient(np.asarray(image.convert("L"), dtype=float))

@@ -12,6 +12,6 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def one(tmp_path: Path) -> Path:
+def photo_folder(tmp_path: Path) -> Path:
     """A folder with one photo."""
     return many_photos(tmp_path / "photos", 1)

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 from rich.console import Console
 
-from ml.scoring.local import open_scoring_model, score, score_locally
+from ml.engines.loader import open_best
+from ml.scoring.local import score, score_locally
 from tests.ml.colours import CLASSES
 
 QUIET = Console(quiet=True)
@@ -34,7 +35,7 @@ def many_photos(folder: Path, count: int) -> Path:
 def score_folder(source: Path, model: Path) -> list[dict[str, object]]:
     """Score a folder and return the rows of the result."""
     output = source.parent / "out.parquet"
-    score([str(source)], output, open_scoring_model(model), QUIET, score_locally)
+    score([str(source)], output, open_best(model), QUIET, score_locally)
     rows: list[dict[str, object]] = pq.read_table(output).to_pylist()
     return rows
 

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from ml.engines.loader import Opened, open_best
 from ml.errors import ModelError, ScoringError
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.scoring.job import Job
-from ml.scoring.local import ScoringModel, open_scoring_model, score, score_locally
+from ml.scoring.local import score, score_locally
 from tests.helpers import ROOT
 from tests.ml.colours import CARD, write_colours
 from tests.ml.scoring.helpers import QUIET, colour, many_photos, raise_next, score_folder
@@ -27,9 +28,11 @@ def score_command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "ml", "score", *map(str, arguments)]
 
 
-def test_predictions_are_the_predictors(drawn: Path, shipped: Predictor, tmp_path: Path) -> None:
+def test_rows_equal_the_predictions_of_predictor(
+    drawn: Path, shipped: Predictor, tmp_path: Path
+) -> None:
     output = tmp_path / "out" / "predictions.parquet"
-    score([str(drawn)], output, open_scoring_model(SHIPPED_MODEL), QUIET, score_locally)
+    score([str(drawn)], output, open_best(SHIPPED_MODEL), QUIET, score_locally)
     rows = pq.read_table(output).to_pylist()
     assert len(rows) == 41  # with index.csv
     for row in rows:
@@ -48,7 +51,7 @@ def test_predictions_are_the_predictors(drawn: Path, shipped: Predictor, tmp_pat
 def test_a_file_that_several_sources_name_is_scored_once(model: Path, tmp_path: Path) -> None:
     folder = many_photos(tmp_path / "photos", 5)
     sources = [str(folder), f"{folder}/*1.jpg", f"{tmp_path}/missing"]
-    score(sources, tmp_path / "out.parquet", open_scoring_model(model), QUIET, score_locally)
+    score(sources, tmp_path / "out.parquet", open_best(model), QUIET, score_locally)
     table = pq.read_table(tmp_path / "out.parquet")
     assert Counter(table["path"].to_pylist()).most_common(1)[0][1] == 1
     assert len(table) == 6
@@ -61,7 +64,7 @@ def test_names_that_are_not_utf8(model: Path, tmp_path: Path) -> None:
     score(
         [str(tmp_path / "photos")],
         tmp_path / "out.parquet",
-        open_scoring_model(model),
+        open_best(model),
         QUIET,
         score_locally,
     )
@@ -70,63 +73,63 @@ def test_names_that_are_not_utf8(model: Path, tmp_path: Path) -> None:
     assert row["label"] == "red"
 
 
-def test_the_output_may_be_in_a_source_folder(one: Path, model: Path) -> None:
-    output, link = one / "out.parquet", one.with_name("link")
-    link.symlink_to(one)
+def test_the_output_may_be_in_a_source_folder(photo_folder: Path, model: Path) -> None:
+    output, link = photo_folder / "out.parquet", photo_folder.with_name("link")
+    link.symlink_to(photo_folder)
     for _ in range(2):
         score(
-            [str(one), f"file://{one}", str(link)],
+            [str(photo_folder), f"file://{photo_folder}", str(link)],
             output,
-            open_scoring_model(model),
+            open_best(model),
             QUIET,
             score_locally,
         )
         names = pq.read_table(output)["path"].to_pylist()
-        assert names == [f"{one}/00000.jpg", f"{link}/00000.jpg"]
+        assert names == [f"{photo_folder}/00000.jpg", f"{link}/00000.jpg"]
         output.unlink()
-    (one / "00000.jpg").unlink()
+    (photo_folder / "00000.jpg").unlink()
     with pytest.raises(ScoringError, match="no file to score"):
-        score([str(one)], output, open_scoring_model(model), QUIET, score_locally)
+        score([str(photo_folder)], output, open_best(model), QUIET, score_locally)
 
 
-def test_a_job_killed_at_its_very_end_leaves_no_results_to_the_next(
-    one: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+def test_results_of_a_job_killed_at_its_very_end_are_not_reused(
+    photo_folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed:
         killed.setattr(
             "ml.scoring.job.shutil.rmtree", lambda *_, **__: raise_next([KeyboardInterrupt()])
         )
         with pytest.raises(KeyboardInterrupt):
-            score_folder(one, model)
-    parts = one.parent / "out.parquet.parts"
+            score_folder(photo_folder, model)
+    parts = photo_folder.parent / "out.parquet.parts"
     assert [path.name for path in parts.glob("*.parquet")] == ["0000000.parquet"]
-    (one.parent / "out.parquet").unlink()
-    Image.new("RGB", (64, 64), (0, 0, 200)).save(one / "00000.jpg")
-    (row,) = score_folder(one, model)
+    (photo_folder.parent / "out.parquet").unlink()
+    Image.new("RGB", (64, 64), (0, 0, 200)).save(photo_folder / "00000.jpg")
+    (row,) = score_folder(photo_folder, model)
     assert row["label"] == "blue"
 
 
-def test_an_output_that_is_a_url_is_refused(one: Path, model: Path) -> None:
-    asked = score_command(one, "--output", "s3://bucket/out.parquet", "--model", model)
-    run = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+def test_an_output_that_is_a_url_is_refused(photo_folder: Path, model: Path) -> None:
+    command = score_command(photo_folder, "--output", "s3://bucket/out.parquet", "--model", model)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 1
-    assert run.stderr == "--output must be a file on this machine: copy it to a store later.\n"
+    assert run.stderr == "--output must be a file on this machine. Copy it to a store later.\n"
 
 
 @pytest.mark.parametrize("folder", ["", ".", "/", "photos"])
 def test_an_output_that_is_a_folder_is_refused(
-    one: Path, model: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, model: Path, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(one.parent)
+    monkeypatch.chdir(photo_folder.parent)
     with pytest.raises(ScoringError, match="is a folder"):
-        score([str(one)], Path(folder), open_scoring_model(model), QUIET, score_locally)
+        score([str(photo_folder)], Path(folder), open_best(model), QUIET, score_locally)
 
 
-def test_two_runs_may_finish_at_the_same_time(one: Path, model: Path) -> None:
-    chosen, output = open_scoring_model(model), one.parent / "out.parquet"
-    job = Job([str(one)], output, chosen.model)
+def test_two_runs_may_finish_at_the_same_time(photo_folder: Path, model: Path) -> None:
+    opened, output = open_best(model), photo_folder.parent / "out.parquet"
+    job = Job([str(photo_folder)], output, opened.file)
     with job.opened():
-        for part, rows in score_locally(chosen, job.todo()):
+        for part, rows in score_locally(opened, job.todo()):
             job.write_part(part, rows)
         job.list_file.unlink()  # as another run does that finds the finished output
         assert job.finish() == 0
@@ -134,31 +137,30 @@ def test_two_runs_may_finish_at_the_same_time(one: Path, model: Path) -> None:
         pass
 
 
-def test_a_job_uses_the_model_that_was_opened(one: Path, model: Path) -> None:
-    chosen, data = open_scoring_model(model), model.read_bytes()
+def test_a_job_uses_the_model_that_was_opened(photo_folder: Path, model: Path) -> None:
+    opened, data = open_best(model), model.read_bytes()
     model.write_bytes(b"another")
-    assert chosen.model.data == data
-    score([str(one)], one.parent / "out.parquet", chosen, QUIET, score_locally)
+    assert opened.file.data == data
+    score([str(photo_folder)], photo_folder.parent / "out.parquet", opened, QUIET, score_locally)
 
 
-def test_the_precision_option(one: Path, model: Path) -> None:
-    assert open_scoring_model(SHIPPED_MODEL, "float32").file == SHIPPED_MODEL
-    assert open_scoring_model(SHIPPED_MODEL, "int8").file.name == "model.int8.onnx"
+def test_precision_chooses_the_model_file(photo_folder: Path, model: Path) -> None:
+    assert open_best(SHIPPED_MODEL, precision="float32").file.path == SHIPPED_MODEL
+    assert open_best(SHIPPED_MODEL, precision="int8").file.path.name == "model.int8.onnx"
     with pytest.raises(ModelError):
-        open_scoring_model(model, "int8")
-    asked = score_command(
-        one, "--output", one / "out.parquet", "--model", model, "--precision", "int8"
-    )
-    run = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+        open_best(model, precision="int8")
+    command = score_command(photo_folder, "--output", photo_folder / "out.parquet")
+    command += ["--model", str(model), "--precision", "int8"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, "colours.int8.onnx" in run.stderr) == (1, True)
 
 
 def test_progress_is_logged_without_a_terminal(
-    one: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml.scoring.progress._LINE_SECONDS", 0)
     log = Console(file=StringIO(), width=200)
-    score([str(one)], one / "out.parquet", open_scoring_model(model), log, score_locally)
+    score([str(photo_folder)], photo_folder / "out.parquet", open_best(model), log, score_locally)
     said = log.file.getvalue()  # type: ignore[attr-defined]
     assert said.startswith("Listing the files…\n")
     rate = re.search(r"\n1 of 1 photos, ([\d.]+) photos/s, \d:\d\d:\d\d left\n", said)
@@ -172,14 +174,14 @@ def interrupted(model: Path, tmp_path: Path) -> tuple[Path, Callable[..., None]]
     folder, output = many_photos(tmp_path / "photos", 600), tmp_path / "out.parquet"
 
     def continue_job(sources: str = str(folder), model: Path = model) -> None:
-        score([sources], output, open_scoring_model(model), QUIET, score_locally)
+        score([sources], output, open_best(model), QUIET, score_locally)
 
-    def failing(model: ScoringModel, parts: object) -> object:
+    def failing(model: Opened, parts: object) -> object:
         yield next(score_locally(model, parts))  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score([str(folder)], output, open_scoring_model(model), QUIET, failing)  # type: ignore[arg-type]
+        score([str(folder)], output, open_best(model), QUIET, failing)  # type: ignore[arg-type]
     return output, continue_job
 
 
@@ -199,7 +201,9 @@ def test_an_interrupted_job_continues(interrupted: tuple[Path, Callable[..., Non
     assert output.stat().st_mtime_ns == written
 
 
-def test_another_job_is_refused(interrupted: tuple[Path, Callable[..., None]]) -> None:
+def test_other_sources_or_another_model_are_refused(
+    interrupted: tuple[Path, Callable[..., None]],
+) -> None:
     output, continue_job = interrupted
     other = CARD.model_copy(update={"version": "0.0.0+other"})
     other_threshold = CARD.model_copy(update={"threshold": 0.9})  # of the same version
@@ -220,7 +224,7 @@ def test_a_file_that_no_job_wrote_is_not_overwritten(model: Path, tmp_path: Path
         score(
             [str(tmp_path)],
             tmp_path / "out.parquet",
-            open_scoring_model(model),
+            open_best(model),
             QUIET,
             score_locally,
         )
@@ -235,20 +239,20 @@ def test_ten_thousand_photos_killed_half_way_are_scored_once_each(
     folder, output = many_photos(tmp_path / "photos", 10_000), tmp_path / "out.parquet"
     (folder / "07777.jpg").unlink()
     (folder / "07777.jpg").write_text("no photo")
-    asked = score_command(folder, "--output", output, "--model", model)
-    process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE)
+    command = score_command(folder, "--output", output, "--model", model)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     parts = output.with_name("out.parquet.parts")
     while len(list(parts.glob("0*.parquet"))) < 20:
         assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGSTOP)
-    twice = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    twice = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert "Another run is writing" in twice.stderr
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not output.exists()
 
-    again = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True)
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     said = re.search(
         r"10000 files, 1 without a prediction.*This run scored (\d+),",
         " ".join(again.stdout.split()),

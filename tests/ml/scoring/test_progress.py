@@ -6,7 +6,7 @@ from rich.console import Console
 from ml.scoring.progress import ScoringProgress
 
 
-def test_parts_that_finish_rarely_have_a_rate_and_a_time_left(
+def test_rate_and_time_left_if_parts_finish_minutes_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = Console(file=StringIO(), width=200)

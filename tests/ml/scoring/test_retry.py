@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from ml.engines.loader import Opened, open_best
 from ml.errors import Rejected, ScoringError
 from ml.scoring.job import ScoringItem
-from ml.scoring.local import ScoringModel, open_scoring_model, score, score_locally
-from ml.scoring.retry import LIMIT, ReadFailed, read_with_retries, stop_on_failures
+from ml.scoring.local import score, score_locally
+from ml.scoring.retry import MAX_FAILURES, ReadFailed, read_with_retries, stop_on_failures
 from ml.scoring.sources import fetch
 from tests.ml.scoring.helpers import QUIET, many_photos, raise_next, score_folder
 
@@ -50,7 +51,7 @@ def number(name: str) -> int:
 
 @pytest.mark.parametrize("error", TEMPORARY, ids=repr)
 def test_a_temporary_error_is_retried(
-    one: Path, model: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+    photo_folder: Path, model: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = [error, error]
 
@@ -59,13 +60,15 @@ def test_a_temporary_error_is_retried(
         return fetch(name)
 
     monkeypatch.setattr("ml.scoring.retry.fetch", failing_twice)
-    (row,) = score_folder(one, model)
+    (row,) = score_folder(photo_folder, model)
     assert (row["label"], row["error"]) == ("red", None)
 
 
-def test_pauses_grow(one: Path, pauses: list[float], fail_if: Callable[..., None]) -> None:
+def test_pauses_between_attempts_grow(
+    photo_folder: Path, pauses: list[float], fail_if: Callable[..., None]
+) -> None:
     fail_if(BAD_DISK, lambda name: True)
-    assert read_with_retries(str(one)) == ReadFailed("The file cannot be read: I/O error.")
+    assert read_with_retries(str(photo_folder)) == ReadFailed("The file cannot be read: I/O error.")
     assert pauses == sorted(pauses)
     assert len(pauses) == 3
 
@@ -84,7 +87,7 @@ def test_single_bad_files_are_error_rows(
 
 
 @pytest.mark.parametrize("error", TEMPORARY, ids=repr)
-@pytest.mark.parametrize("first_bad", [0, 300, 512 - LIMIT // 2])
+@pytest.mark.parametrize("first_bad", [0, 300, 512 - MAX_FAILURES // 2])
 def test_a_failing_disk_or_store_stops_the_job_and_a_rerun_scores_all(
     model: Path,
     error: Exception,
@@ -103,22 +106,22 @@ def test_a_failing_disk_or_store_stops_the_job_and_a_rerun_scores_all(
 
 
 def test_expired_credentials_stop_a_job_of_few_files(
-    one: Path, model: Path, monkeypatch: pytest.MonkeyPatch, fail_if: Callable[..., None]
+    photo_folder: Path, model: Path, monkeypatch: pytest.MonkeyPatch, fail_if: Callable[..., None]
 ) -> None:
     fail_if(EXPIRED, lambda name: True)
     with pytest.raises(ScoringError, match=r"The last 1 file .*00000\.jpg.*token has expired"):
-        score_folder(one, model)
+        score_folder(photo_folder, model)
     monkeypatch.setattr("ml.scoring.retry.fetch", fetch)
-    (row,) = score_folder(one, model)
+    (row,) = score_folder(photo_folder, model)
     assert (row["label"], row["error"]) == ("red", None)
 
 
 def test_some_bad_files_in_a_row_are_error_rows(
     model: Path, tmp_path: Path, fail_if: Callable[..., None]
 ) -> None:
-    fail_if(BAD_DISK, lambda name: 1 <= number(name) <= LIMIT)
-    rows = score_folder(many_photos(tmp_path / "photos", LIMIT + 2), model)
-    assert [row["label"] is None for row in rows] == [False, *[True] * LIMIT, False]
+    fail_if(BAD_DISK, lambda name: 1 <= number(name) <= MAX_FAILURES)
+    rows = score_folder(many_photos(tmp_path / "photos", MAX_FAILURES + 2), model)
+    assert [row["label"] is None for row in rows] == [False, *[True] * MAX_FAILURES, False]
 
 
 def test_failed_files_are_held_back_until_a_file_is_read() -> None:
@@ -140,35 +143,36 @@ def test_failed_files_are_held_back_until_a_file_is_read() -> None:
 @pytest.mark.parametrize("scheme", ["", "file://"])
 @pytest.mark.parametrize("left", ["an empty folder", "nothing", "another file"])
 def test_an_unmounted_folder_stops_the_job_and_a_rerun_scores_all(
-    one: Path, model: Path, scheme: str, left: str
+    photo_folder: Path, model: Path, scheme: str, left: str
 ) -> None:
-    sources, output, away = [f"{scheme}{one}"], one.parent / "out.parquet", one.with_name("away")
+    sources, output = [f"{scheme}{photo_folder}"], photo_folder.parent / "out.parquet"
+    away = photo_folder.with_name("away")
 
-    def unmounting(model: ScoringModel, parts: Any) -> Any:
-        one.rename(away)
+    def unmounting(model: Opened, parts: Any) -> Any:
+        photo_folder.rename(away)
         if left == "an empty folder":
-            one.mkdir()
+            photo_folder.mkdir()
         if left == "another file":
-            one.touch()
+            photo_folder.touch()
         yield from score_locally(model, parts)
 
     with pytest.raises(ScoringError, match="Check that its disk is mounted"):
-        score(sources, output, open_scoring_model(model), QUIET, unmounting)
-    if one.is_dir():
-        one.rmdir()
-    one.unlink(missing_ok=True)
-    away.rename(one)
-    score(sources, output, open_scoring_model(model), QUIET, score_locally)
+        score(sources, output, open_best(model), QUIET, unmounting)
+    if photo_folder.is_dir():
+        photo_folder.rmdir()
+    photo_folder.unlink(missing_ok=True)
+    away.rename(photo_folder)
+    score(sources, output, open_best(model), QUIET, score_locally)
     assert pq.read_table(output)["label"].to_pylist() == ["red"]
 
 
 @pytest.mark.parametrize("code", ["ENOENT", "EISDIR", "ENOTDIR", "ELOOP", "EACCES", "EPERM"])
 def test_permanent_errors_of_a_file_are_not_retried(
-    one: Path, model: Path, code: str, pauses: list[float], fail_if: Callable[..., None]
+    photo_folder: Path, model: Path, code: str, pauses: list[float], fail_if: Callable[..., None]
 ) -> None:
     value = getattr(errno, code)
     fail_if(OSError(value, os.strerror(value), "photo.jpg"), lambda name: True)
-    (row,) = score_folder(one, model)
+    (row,) = score_folder(photo_folder, model)
     assert row["error"] == f"The file cannot be read: {os.strerror(value)}."
     assert pauses == []
 
@@ -192,22 +196,24 @@ def test_a_missing_object_of_a_store_is_not_retried(
     assert pauses == []
 
 
-def test_short_memory_stops_the_job(one: Path, model: Path, fail_if: Callable[..., None]) -> None:
+def test_too_little_memory_stops_the_job(
+    photo_folder: Path, model: Path, fail_if: Callable[..., None]
+) -> None:
     fail_if(MemoryError(), lambda name: True)
     with pytest.raises(ScoringError, match=r"is short of memory for .*00000\.jpg"):
-        score_folder(one, model)
+        score_folder(photo_folder, model)
 
 
 def test_a_huge_file_and_a_file_that_is_not_an_image_are_not_retried(
-    one: Path, pauses: list[float]
+    photo_folder: Path, pauses: list[float]
 ) -> None:
-    huge, text = one / "huge.tiff", one / "notes.txt"
+    huge, text = photo_folder / "huge.tiff", photo_folder / "notes.txt"
     with huge.open("wb") as opened:
         opened.write(b"II*\0")
         opened.truncate(8 << 40)
     text.write_text("notes")
     results = [read_with_retries(str(path)) for path in (huge, text)]
-    for result, reason in zip(results, ("more than 2 GB", "Send one of JPEG"), strict=True):
+    for result, reason in zip(results, ("than 2 GB", "Send one of JPEG"), strict=True):
         assert isinstance(result, Rejected)
         assert not isinstance(result, ReadFailed)
         assert reason in result.reason

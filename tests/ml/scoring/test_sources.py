@@ -114,16 +114,16 @@ def test_any_exception_of_a_store_is_a_scoring_error(
 def test_a_pattern_lists_no_folder_below_its_own_depth(
     store: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, find = list[str](), MemoryFileSystem.find
+    listed_paths, find = list[str](), MemoryFileSystem.find
 
     def recording(self: MemoryFileSystem, path: str, **how: Any) -> Any:
-        asked.append(path)
+        listed_paths.append(path)
         return find(self, path, **how)
 
     monkeypatch.setattr(MemoryFileSystem, "find", recording)
     assert listed(f"{BASE}/*.jpg") == ["a #1 %41.jpg", "b.jpg"]
-    assert not any("deep" in path for path in asked)
-    assert asked
+    assert not any("deep" in path for path in listed_paths)
+    assert listed_paths
 
 
 def test_videos_and_missing_files_cannot_be_fetched(
@@ -240,7 +240,7 @@ def s3() -> Iterator[tuple[type[S3], dict[str, str]]]:
         server.shutdown()
 
 
-def test_photos_come_from_s3(
+def test_photos_on_s3_are_scored(
     s3: tuple[type[S3], dict[str, str]], photo: bytes, tmp_path: Path
 ) -> None:
     store, variables = s3
