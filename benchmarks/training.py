@@ -1,13 +1,14 @@
-"""Images a second of Skyspotter's training loop beside that of torchvision's reference.
+"""Compare the speed of Skyspotter's training loop with that of torchvision's reference.
 
     python benchmarks/training.py [DATA] [--epochs 20] [--rounds 3]
 
-The reference is what https://github.com/pytorch/vision/blob/main/references/classification/train.py
-does by default: float32, SGD with momentum, RandomResizedCrop and mirror image, every parameter
-trained, torch's default number of threads. It trains the same network from the same parameters on
-the same photos, with 1 loading worker and with one for each CPU; the faster one counts. The loops
-alternate, each in a process of its own, so that neither uses the other's settings. Speed excludes
-evaluation; accuracy is that of the last epoch on the test photos.
+The reference has the defaults of
+https://github.com/pytorch/vision/blob/main/references/classification/train.py: float32, SGD with
+momentum, random crops and flips, all parameters trained, torch's default number of threads. It
+trains the same network from the same parameters on the same photos, with 1 loading worker and with
+one for each CPU; the faster one counts. The loops alternate, each in a separate process, so that
+neither uses the other's settings. Speed excludes evaluation. Accuracy is measured on the test
+photos, after the last epoch.
 """
 
 import argparse
@@ -55,13 +56,13 @@ class Photos(Dataset[Item]):
     def __init__(
         self, samples: list[Sample], classes: tuple[str, ...], steps: list[nn.Module]
     ) -> None:
-        as_numbers = [
+        to_tensor = [
             transforms.PILToTensor(),
             transforms.ToDtype(torch.float, scale=True),
             transforms.Normalize(MEAN, DEVIATION),
         ]
         self.samples, self.classes = samples, classes
-        self.transform = transforms.Compose([*steps, *as_numbers])
+        self.transform = transforms.Compose([*steps, *to_tensor])
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -98,7 +99,7 @@ def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=30, gamma=0.1)
     seconds, images = 0.0, 0
     for _ in range(epochs):
-        begun = time.monotonic()
+        started = time.monotonic()
         network.train()
         for pixels, target in training:
             pixels, target = pixels.to(device), target.to(device)
@@ -111,7 +112,7 @@ def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float
             images += len(target)
             loss.item()
         schedule.step()
-        seconds += time.monotonic() - begun
+        seconds += time.monotonic() - started
     network.eval()
     with torch.no_grad():
         right = sum(
@@ -140,11 +141,11 @@ def parts(folder: ImageFolder) -> dict[str, float]:
 
     @contextmanager
     def timed(name: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         yield
         if device.torch.type == "cuda":
             torch.cuda.synchronize()
-        taken[name] = (time.perf_counter() - begun) * 1000 / len(photos)
+        taken[name] = (time.perf_counter() - started) * 1000 / len(photos)
 
     trainer.network.train()
     trainer.frozen.eval()
@@ -176,7 +177,7 @@ def _trainer(folder: ImageFolder, epochs: int) -> Trainer:
     return Trainer(setup, Console(quiet=True))
 
 
-def _one(data: Path, loop: str, epochs: int) -> dict[str, float]:
+def _run_loop(data: Path, loop: str, epochs: int) -> dict[str, float]:
     """Run one loop in a separate process."""
     command = [sys.executable, __file__, str(data), "--loop", loop, "--epochs", str(epochs)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -192,7 +193,7 @@ def compare(data: Path, epochs: int, rounds: int) -> None:
     runs: dict[str, list[dict[str, float]]] = {loop: [] for loop in loops}
     for _ in range(rounds):
         for loop in loops:
-            runs[loop].append(_one(data, loop, epochs))
+            runs[loop].append(_run_loop(data, loop, epochs))
     speeds = {loop: median(run["speed"] for run in of) for loop, of in runs.items()}
     console, table = Console(), Table("loop", "images/s", "of each round", "test accuracy")
     for loop, of in runs.items():
@@ -203,7 +204,7 @@ def compare(data: Path, epochs: int, rounds: int) -> None:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cpus} CPUs"
     console.print(f"{speeds['own'] / fastest:.2f} times as fast, on {device}, {epochs} epochs.")
     shares = Table("part of our loop", "ms an image")
-    for name, milliseconds in _one(data, "parts", epochs).items():
+    for name, milliseconds in _run_loop(data, "parts", epochs).items():
         shares.add_row(name, f"{milliseconds:.2f}")
     console.print(shares)
 

@@ -7,7 +7,8 @@ from PIL import Image, ImageOps
 from ml.errors import EmptyImage, TooManyPixels, UnreadableImage, UnsupportedFormat
 from ml.images.decode import ImageInfo, decode
 from ml.images.limits import MAX_PAGES
-from tests.helpers import encoded, picture, png
+from tests.helpers import encoded, picture
+from tests.image_files import png
 
 FORMATS = ["JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF"]
 TURNS = {
