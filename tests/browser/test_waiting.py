@@ -136,11 +136,11 @@ def test_without_a_key_the_page_says_so(open_page: Open) -> None:
         page = open_page(f"{address}/")
         page.set_input_files("#choose", [SURE])
         page.get_by_role("button", name="Cancel").click()
-        expect(page.locator("#sure")).to_contain_text("asks for an API key")
+        expect(page.locator("#sure")).to_contain_text("requires an API key")
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
         page.get_by_role("button", name="Model").click()
         page.get_by_role("button", name="Cancel").click()
-        expect(page.locator("#card-body")).to_contain_text("asks for an API key")
+        expect(page.locator("#card-body")).to_contain_text("requires an API key")
 
 
 def test_a_missing_model_card_is_explained(open_page: Open) -> None:
