@@ -1,5 +1,7 @@
 """Convert an image of any Pillow mode to RGB with eight bits per channel."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
@@ -20,24 +22,31 @@ def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
         image: a loaded image.
         scale: 1, 2, 4 or 8. Each side is divided by it; a pixel is the mean of those it replaces.
     """
+    top = 65535.0 if image.mode.startswith("I;16") else 0.0
     if image.mode in ("I", "F"):
-        image = _scale_to_8_bits(image, _top(image))
+        top = _top(max(float(_finite(strip).max(initial=0.0)) for _, strip in _strips(image)))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Pillow treats every CMYK JPEG as inverted, as Adobe writes it. Without Adobe's marker the
         # colours are not inverted.
         image = ImageChops.invert(image)
     width, height = image.size
     pixels = np.empty((-(-height // scale), -(-width // scale), 3), np.uint8)
-    for top in range(0, height, STRIP):
-        bottom = min(top + STRIP, height)
-        strip = _strip_to_rgb(image.crop((0, top, width, bottom))).reduce(scale)
-        pixels[top // scale : -(-bottom // scale)] = np.asarray(strip)
+    for row, strip in _strips(image):
+        rgb = np.asarray(_strip_to_rgb(strip, top).reduce(scale))
+        pixels[row // scale :][: len(rgb)] = rgb
     return pixels
 
 
-def _strip_to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = _scale_to_8_bits(image, 65535)
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield strips of the image from top to bottom, and their first rows."""
+    width, height = image.size
+    for row in range(0, height, STRIP):
+        yield row, image.crop((0, row, width, min(row + STRIP, height)))
+
+
+def _strip_to_rgb(image: Image.Image, top: float) -> Image.Image:
+    if top:
+        image = _scale_to_8_bits(image, top)
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
@@ -46,10 +55,8 @@ def _strip_to_rgb(image: Image.Image) -> Image.Image:
     return photo
 
 
-def _top(image: Image.Image) -> float:
-    """Return the smallest usual maximum (1, 255, 65535) that no value of the image exceeds."""
-    values = _finite(image)
-    peak = float(values.max(initial=0.0))
+def _top(peak: float) -> float:
+    """Return the smallest usual maximum (1, 255, 65535) that is not below the peak."""
     return next((top for top in (1.0, 255.0, 65535.0) if peak <= top), peak)
 
 

@@ -12,7 +12,7 @@ from ml.errors import UnreadableImage
 MAX_SCANS = 100
 """Scans in a JPEG; a usual progressive one has about ten."""
 
-MAX_SCANNED_PIXELS = 750_000_000
+MAX_SCANNED_PIXELS = 500_000_000
 """Pixels times scans of a JPEG. A file of 300 kB with 49 million pixels and 100 scans took 7 s."""
 
 MAX_SEGMENTS = 400
@@ -70,6 +70,21 @@ def count_pages(data: bytes) -> int:
     except (struct.error, OverflowError):
         pass  # outside the file
     return max(1, len(pages))
+
+
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height in the header of a WebP; zeros if it is cut off."""
+
+    def number(at: int, bits: int, shift: int = 0) -> int:
+        return int.from_bytes(data[at : at + 4], "little") >> shift & (1 << bits) - 1
+
+    match data[12:16]:
+        case b"VP8X":
+            return number(24, 24) + 1, number(27, 24) + 1
+        case b"VP8L":
+            return number(21, 14) + 1, number(21, 14, 14) + 1
+        case _:
+            return number(26, 14), number(28, 14)
 
 
 def check_scans(data: bytes, width: int, height: int) -> None:
