@@ -9,7 +9,7 @@ from PIL import Image, ImageChops
 Pixels = npt.NDArray[np.uint8]
 """RGB with the channels last; one photo is (H, W, 3)."""
 
-STRIP = 1024  # rows; a multiple of every scale
+STRIP = 1 << 22  # pixels
 
 
 def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
@@ -40,8 +40,9 @@ def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     """Yield strips of the image from top to bottom, and their first rows."""
     width, height = image.size
-    for row in range(0, height, STRIP):
-        yield row, image.crop((0, row, width, min(row + STRIP, height)))
+    rows = max(1, STRIP // width // 8) * 8  # a multiple of every scale
+    for row in range(0, height, rows):
+        yield row, image.crop((0, row, width, min(row + rows, height)))
 
 
 def _strip_to_rgb(image: Image.Image, top: float) -> Image.Image:
@@ -61,7 +62,9 @@ def _top(peak: float) -> float:
 
 
 def _finite(image: Image.Image) -> npt.NDArray[np.float32]:
-    return np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+    values = np.array(image, np.float32)
+    values[~np.isfinite(values)] = 0
+    return values
 
 
 def _scale_to_8_bits(image: Image.Image, top: float) -> Image.Image:

@@ -12,7 +12,7 @@ from ml.errors import UnreadableImage
 MAX_SCANS = 100
 """Scans in a JPEG; a usual progressive one has about ten."""
 
-MAX_SCANNED_PIXELS = 500_000_000
+MAX_SCANNED_PIXELS = 750_000_000
 """Pixels times scans of a JPEG. A file of 300 kB with 49 million pixels and 100 scans took 7 s."""
 
 MAX_SEGMENTS = 400

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,8 @@ class _Child:
             stdout=subprocess.PIPE,
             env=kept | _ENVIRONMENT,
         )
-        assert self.process.stdin
-        assert self.process.stdout
+        assert isinstance(self.process.stdin, BufferedWriter)
+        assert isinstance(self.process.stdout, BufferedReader)
         self._requests, self._responses = self.process.stdin, self.process.stdout
         with suppress(ImportError, AttributeError, OSError):  # Linux: fewer switches per photo
             import fcntl
@@ -83,8 +84,8 @@ class _Child:
             raise EOFError
         response = json.loads(line)
         if "error" in response:
-            error: ImageError = getattr(errors, response["error"])(response["message"])
-            return error
+            refusal: ImageError = getattr(errors, response["error"])(response["message"])
+            return refusal
         pixels = np.empty(response["shape"], np.uint8)
         if self._responses.readinto(pixels.reshape(-1).data) < pixels.nbytes:
             raise EOFError

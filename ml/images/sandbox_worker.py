@@ -23,10 +23,10 @@ from ml.images.pillow import decode_with_pillow
 from ml.images.sandbox import OUT_OF_MEMORY, REQUEST
 
 SECONDS = 0.3
-SECONDS_PER_MEGAPIXEL = {"AVIF": 0.035}  # others: 0.016
+SECONDS_PER_MEGAPIXEL = {"AVIF": 0.035, "TIFF": 0.03}  # others: 0.016
 SECONDS_PER_MEGABYTE = 0.02
-"""CPU time for a file, twice what a photo takes; more on a machine where this process starts slowly.
-Before the header is read, the pixels count as none."""
+"""CPU time for a file: twice what a photo takes. It is more if this process started slowly, because
+the machine is then slow. Before the header is read, the pixels count as none."""
 
 USUAL_START = 0.2
 """CPU time that this process takes to start on a usual machine."""
