@@ -112,7 +112,8 @@ class _Child:
 _idle: list[_Child] = []  # `append` and `pop` are atomic
 
 
-def _end_idle() -> None:
+def end_idle() -> None:
+    """End all children that are idle."""
     while _idle:
         _idle.pop().end()
 
@@ -122,7 +123,7 @@ def _forget_idle() -> None:
         _idle.pop().forget()
 
 
-atexit.register(_end_idle)
+atexit.register(end_idle)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_idle)
 

@@ -27,7 +27,7 @@ def cpu_of_all() -> float:
 
 def new_child() -> "sandbox._Child":
     """The only idle child."""
-    sandbox._end_idle()
+    sandbox.end_idle()
     decode(PNG)
     (child,) = sandbox._idle
     return child
@@ -43,7 +43,7 @@ def test_a_hostile_file_costs_little(name: str) -> None:
         decode(data, needed_side=SIDE)
     except ImageError as error:
         said = str(error)
-    sandbox._end_idle()  # to count its CPU time, which includes 0.2 s of starting
+    sandbox.end_idle()  # to count its CPU time, which includes 0.2 s of starting
     assert cpu_of_all() - before < 2
     assert message in said
     assert bool(said) == bool(message)
@@ -88,7 +88,7 @@ def test_signals_to_the_group_do_not_end_a_child() -> None:
 def test_the_cause_of_a_childs_death(
     code: str, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox._end_idle()
+    sandbox.end_idle()
     monkeypatch.setattr(sandbox, "_CODE", f"import os, sys; sys.stdin.buffer.read(9); {code}")
     with pytest.raises(expected):
         decode(PNG)
@@ -122,7 +122,7 @@ def test_a_fork_has_children_of_its_own() -> None:
         "from tests.ml.images.test_sandbox import new_child, PNG, decode\n"
         "child = new_child()\n"
         "if os.fork() == 0:\n"
-        "    decode(PNG)\n    assert sandbox._idle != [child]\n    sandbox._end_idle()\n"
+        "    decode(PNG)\n    assert sandbox._idle != [child]\n    sandbox.end_idle()\n"
         "    os._exit(0)\n"
         "assert os.wait()[1] == 0\ndecode(PNG)\nassert sandbox._idle == [child]\n"
     )
@@ -142,7 +142,7 @@ def test_a_jpeg_needs_no_child_and_none_of_pillows_decoders() -> None:
 
 
 def test_without_resource_limits_a_photo_is_decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    sandbox._end_idle()
+    sandbox.end_idle()
     monkeypatch.setattr(sandbox, "find_spec", lambda _: None)
     assert decode(PNG).info.format == "PNG"
     assert sandbox._idle == []
