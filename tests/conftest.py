@@ -11,6 +11,7 @@ import pytest
 
 from ml.data.synthetic import CLASSES, synthesize
 from ml.images.preprocessing import Preprocessing
+from ml.images.sandbox import end_idle
 from ml.models.card import Card
 from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.helpers import NO_RAY, ROOT, encoded, picture
@@ -21,6 +22,7 @@ def no_child_processes() -> Iterator[None]:
     """Fail the test run if it leaves a child process running."""
     before = _children()
     yield
+    end_idle()
     for _ in range(500):  # a child that was told to stop may need a moment
         left = {pid: command for pid, command in _children().items() if pid not in before}
         if not left:

@@ -177,7 +177,7 @@ def _metadata() -> Iterator[Case]:
     yield Case("GIF, thousands of frames", samples()["GIF"][:-1] + frame * 20_000 + b";", None)
     profile = encoded(image, "JPEG", icc_profile=bytes(300_000))
     yield Case("JPEG, a large colour profile", profile, None)
-    yield Case("JPEG, a broken profile", jpeg_with(0xE2, b"ICC_PROFILE\x00"), UnreadableImage)
+    yield Case("JPEG, a broken profile", jpeg_with(0xE2, b"ICC_PROFILE\x00"), None)
     broken = jpeg_with(0xE1, b"Exif\x00\x00II*\x00\xff\xff\xff\xff broken")
     yield Case("JPEG, broken EXIF", broken, None)
     loop = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x08"

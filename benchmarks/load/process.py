@@ -47,7 +47,7 @@ class Server:
         ticks = 0
         for pid in _family(self.process.pid):
             with suppress(OSError):
-                ticks += sum(int(field) for field in _stat(pid)[11:13])
+                ticks += sum(int(field) for field in _stat(pid)[11:15])  # and of ended children
         return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> list[tuple[float, float]]:
