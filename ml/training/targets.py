@@ -29,7 +29,7 @@ class TargetBuilder:
     classes: int
     smoothing: float
     mixup: float
-    """Parameter of the beta distribution that the mixing weight is drawn from; 0 is no mixup."""
+    """Parameter of the beta distribution that the mixing weight is drawn from; 0: no mixup."""
     teacher: Engine | None = None
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,18 +56,18 @@ class TargetBuilder:
         if self.teacher is not None:
             logits, _ = self.teacher.run(pixels.numpy())  # (N, C)
             taught = torch.from_numpy(probabilities(logits, self.teacher.card.temperature))
-            # Half of the target, and nothing for pictures of classes the teacher does not know.
+            # The teacher is half of the target, but does not count for out-of-distribution photos.
             targets = torch.lerp(targets, taught.float(), known / 2)
         return pixels, targets
 
 
-def load_teacher(model: Path, classes: tuple[str, ...], size: int, threads: int) -> Engine:
+def load_teacher(model: Path, classes: tuple[str, ...], size: int) -> Engine:
     """Load a model.onnx to distil from.
 
     Raises:
         ModelError: if it has other classes or another input size.
     """
-    engine = OnnxEngine(model, threads)
+    engine = OnnxEngine(model, threads=torch.get_num_threads())
     if engine.card.classes != classes:
         raise ModelError(
             f"{model} has the classes {', '.join(engine.card.classes)}. A teacher needs the same "
