@@ -72,7 +72,7 @@ class PhotoDataset(Dataset[Item]):
         self.samples, self.seed = list(samples), seed
         self.preprocessing = preprocessing.model_copy(update={"grid": 1})
         self.augmentation = augmentation(preprocessing, augment) if augment else None
-        self._number = {label: number for number, label in enumerate(classes)} | {OOD_LABEL: -1}
+        self._class_index = {label: i for i, label in enumerate(classes)} | {OOD_LABEL: -1}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -93,7 +93,7 @@ class PhotoDataset(Dataset[Item]):
             with torch.random.fork_rng(devices=()):
                 torch.default_generator.manual_seed(seed_from(self.seed, number))
                 pixels = self.augmentation(photo.image).permute(1, 2, 0)
-        return pixels, self._number[sample.label]
+        return pixels, self._class_index[sample.label]
 
 
 def augmentation(preprocessing: Preprocessing, augment: Augment) -> nn.Module:

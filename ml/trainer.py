@@ -61,13 +61,13 @@ class Trainer:
                 self.console.print(f"Stopped. Continue with --resume {self.config.output}.")
                 if self.state.epoch == 0 and self.outputs and self.group.count == 1:
                     self._finish_epoch(complete=False)
-        if self.state.best_epoch == 0 and self.state.epoch > 0 and stopped != "interrupted":
+        if self.state.best_epoch == 0 and stopped == "interrupted":
+            raise DataError("Training stopped before an epoch was written: there is no model.")
+        if self.state.best_epoch == 0:
             raise DataError(
                 f"No epoch was saved: nothing could be written to {self.config.output}, or the "
                 "loss was not a number. Free some space there, and continue with --resume."
             )
-        if self.state.best_epoch == 0:
-            raise DataError("Training stopped before an epoch was written: there is no model.")
         return stopped
 
     def stop_reason(self) -> StopReason | None:

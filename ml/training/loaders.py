@@ -25,7 +25,7 @@ class Loaders:
         Raises:
             DataError: if a process would get fewer than two photos of a batch.
         """
-        photos = [*folder.of("train"), *folder.ood]
+        photos, classes = [*folder.of("train"), *folder.ood], folder.classes
         smallest = min(config.batch, len(photos))
         if smallest < 2 * group.count:
             raise DataError(
@@ -35,16 +35,14 @@ class Loaders:
         # Set its `epoch` before `training` is iterated.
         self.batches = BatchSampler(len(photos), config.batch, config.seed, group.rank, group.count)
         self.training = DataLoader(
-            PhotoDataset(photos, folder.classes, preprocessing, config.augment, seed=config.seed),
+            PhotoDataset(photos, classes, preprocessing, config.augment, config.seed),
             batch_sampler=self.batches,
             num_workers=config.workers,
             persistent_workers=config.workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
         self.held_out = {  # by split; each photo is loaded by one process
-            split: in_order(
-                config, samples[group.rank :: group.count], folder.classes, preprocessing
-            )
+            split: in_order(config, samples[group.rank :: group.count], classes, preprocessing)
             for split in ("validation", "test")
             if (samples := folder.of(split))
         }

@@ -12,7 +12,7 @@ StopReason = Literal["completed", "early", "time", "interrupted"]
 EXPORT_SECONDS = 30.0
 """Estimated time of the export at the end of a run."""
 FINAL_EVALUATIONS = 4
-"""Estimated time of the final evaluation with the serving path: that of 4 epochs' evaluations."""
+"""Estimated duration of the final evaluation, as a multiple of an epoch's evaluation."""
 
 _OLD_NAMES = {
     "lowest": "best_loss",

@@ -55,9 +55,9 @@ class TargetBuilder:
             known = torch.lerp(known[partners], known, weight)
         if self.teacher is not None:
             logits, _ = self.teacher.run(pixels.numpy())  # (N, C)
-            taught = torch.from_numpy(probabilities(logits, self.teacher.card.temperature))
-            # The teacher is half of the target, but does not count for out-of-distribution photos.
-            targets = torch.lerp(targets, taught.float(), known / 2)
+            predicted = torch.from_numpy(probabilities(logits, self.teacher.card.temperature))
+            # Half of the target is the teacher's prediction, except for out-of-distribution photos.
+            targets = torch.lerp(targets, predicted.float(), known / 2)
         return pixels, targets
 
 

@@ -187,7 +187,12 @@ def test_unusual_class_folders(drawn: Path, tmp_path: Path) -> None:
     config = settings(data, tmp_path / "run")
     model = run(config, Console(file=screen, width=200))
     assert Predictor(model).card.classes == ("[bold]1st", "one", "🪁 kite")
-    for said in ("broken, none of its 1 files", "empty, there is no", "test of: one", "[bold]1st"):
+    for said in (
+        "1 file but no usable photo",
+        "there is no file in it",
+        "test of: one",
+        "[bold]1st",
+    ):
         assert said in screen.getvalue(), said
     counts = read(tmp_path / "run" / "data.json")["counts"]
     assert [counts[split]["one"] for split in ("train", "validation", "test")] == [1, 0, 0]
