@@ -1,4 +1,7 @@
-"""API keys: a dependency of the protected routes, so that no crafted path bypasses it."""
+"""How a route gets the service: `PublicService`, or `ProtectedService` if it requires an API key.
+
+The key is checked by a dependency of the route, so that no crafted path bypasses the check.
+"""
 
 from hmac import compare_digest
 from typing import Annotated
@@ -13,7 +16,13 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, if the service r
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key as a header.")
 
 
-async def authorized_service(
+async def public_service(request: Request) -> Service:
+    """Return the service of the app that handles the request."""
+    service: Service = request.app.state.service
+    return service
+
+
+async def protected_service(
     request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
@@ -23,22 +32,20 @@ async def authorized_service(
     Raises:
         Unauthorized
     """
-    service = Service.of(request)
-    keys = service.settings.api_keys
-    if not keys:
+    service: Service = request.app.state.service
+    if not service.settings.api_keys:
         return service
-    given = [bearer.credentials] if bearer else []
-    given += [header] if header else []
     # Compare all pairs, each in constant time, so that the duration reveals nothing.
     matches = [
-        compare_digest(key.encode(), one.encode("latin-1", "replace"))
-        for key in keys
-        for one in given
+        compare_digest(key.encode(), given.encode("latin-1", "replace"))
+        for key in service.settings.api_keys
+        for given in (bearer and bearer.credentials, header)
+        if given
     ]
     if not any(matches):
         raise Unauthorized
     return service
 
 
-ProtectedService = Annotated[Service, Depends(authorized_service)]
-"""The service, for a route that requires an API key."""
+PublicService = Annotated[Service, Depends(public_service)]
+ProtectedService = Annotated[Service, Depends(protected_service)]

@@ -10,8 +10,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import ClientDisconnect
 
 from app import errors
-from app.errors import RequestError, error_body, from_image_error
-from app.middleware.request_id import HEADER, request_id
+from app.errors import RequestError
 from app.record import RequestRecord
 from ml.errors import ImageError
 
@@ -20,8 +19,7 @@ log = logging.getLogger("skyspotter")
 
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every exception of `app` with an error body."""
-    kinds = RequestError, ImageError, RequestValidationError, HTTPException, ClientDisconnect
-    for kind in kinds:
+    for kind in (RequestError, ImageError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, _handle)
     # Inside the other middleware, so that a 500 gets their headers, a log line and metrics too.
     app.add_middleware(ServerErrorMiddleware, handler=_handle)
@@ -33,38 +31,32 @@ def to_request_error(error: Exception) -> RequestError:
         case RequestError():
             return error
         case ImageError():
-            return from_image_error(error)
+            return errors.from_image_error(error)
         case RequestValidationError():
             problem = error.errors()[0]
             return errors.InvalidParameter(f"Parameter {problem['loc'][-1]}: {problem['msg']}.")
+        case HTTPException(status_code=400):  # Starlette's form parser
+            return errors.NoImage("The form cannot be read. Send the photo in its field `file`.")
+        case HTTPException(status_code=404):
+            return errors.NotFound()
+        case HTTPException(status_code=405):
+            return errors.MethodNotAllowed()
         case HTTPException():
-            return _from_http_exception(error)
+            return errors.HTTPError(error.status_code, error.detail)
         case ClientDisconnect():
             return errors.ClientDisconnected()
         case _:
             return errors.InternalError()
 
 
-def _from_http_exception(error: HTTPException) -> RequestError:
-    match error.status_code:
-        case 400:  # Starlette's form parser
-            return errors.NoImage("The form cannot be read. Send the photo in its field `file`.")
-        case 404:
-            return errors.NotFound()
-        case 405:
-            return errors.MethodNotAllowed()
-        case status:
-            return errors.HTTPError(status, error.detail)
-
-
 async def _handle(request: Request, exception: Exception) -> JSONResponse:
     error = to_request_error(exception)
-    own_id = request_id(request.scope)
+    record = RequestRecord.of(request.scope)
+    record.code = error.code
     if isinstance(error, errors.InternalError):
         # The server logs the traceback; this line gives the id to search for.
-        log.error("internal error in request %s", own_id)
-    RequestRecord.of(request.scope).code = error.code
-    headers = {HEADER: own_id, **error.headers}
+        log.error("internal error in request %s", record.request_id)
+    headers = {**error.headers}
     if isinstance(exception, HTTPException):
         headers |= exception.headers or {}  # such as `Allow` of a 405
-    return JSONResponse(error_body(error, own_id), error.status, headers)
+    return JSONResponse(errors.error_body(error, record.request_id), error.status, headers)

@@ -7,65 +7,54 @@ from pydantic import JsonValue
 from app.errors import NotAnImage
 
 REQUEST_ID = "5f3c1e0a9b7d4c2f8e6a1b0c9d8e7f6a"
-EXAMPLE: dict[str, JsonValue] = {
+_CLASSES = "Flying Birds", "Large QuadCopters", "Small QuadCopters", "Winged Drones"
+_MODEL: dict[str, JsonValue] = {"name": "skyspotter", "version": "0.1.0+1a2b3c4d"}
+
+
+def _by_class(*values: JsonValue) -> dict[str, JsonValue]:
+    return dict(zip(_CLASSES, values, strict=True))
+
+
+PREDICTION: dict[str, JsonValue] = {
     "label": "Flying Birds",
     "confidence": 0.973,
     "accepted": True,
-    "probabilities": {
-        "Flying Birds": 0.973,
-        "Large QuadCopters": 0.011,
-        "Small QuadCopters": 0.012,
-        "Winged Drones": 0.004,
-    },
+    "probabilities": _by_class(0.973, 0.011, 0.012, 0.004),
     "image": {"width": 640, "height": 480, "format": "JPEG", "frames": 1, "orientation": 1},
     "evidence": None,
-    "model": {"name": "skyspotter", "version": "0.1.0+1a2b3c4d"},
+    "model": _MODEL,
     "timing_ms": {"decode": 2.6, "inference": 5.1},
     "request_id": REQUEST_ID,
 }
-NOT_SURE: dict[str, JsonValue] = EXAMPLE | {
+NOT_SURE = PREDICTION | {
     "label": "Large QuadCopters",
     "confidence": 0.52,
     "accepted": False,
-    "probabilities": {
-        "Flying Birds": 0.05,
-        "Large QuadCopters": 0.52,
-        "Small QuadCopters": 0.39,
-        "Winged Drones": 0.04,
-    },
+    "probabilities": _by_class(0.05, 0.52, 0.39, 0.04),
 }
-GRID_EXAMPLE: dict[str, JsonValue] = {
+GRID: dict[str, JsonValue] = {
     "rows": 2,
     "columns": 2,
     "region": [80.0, 0.0, 500.0, 420.0],
     "views": [[110.0, 30.0, 530.0, 450.0]],
-    "values": {
-        "Flying Birds": [[7.25, 1.5], [0.75, 0.5]],
-        "Large QuadCopters": [[1.5, -0.25], [0.25, -0.5]],
-        "Small QuadCopters": [[1.25, 0.5], [-0.25, -0.25]],
-        "Winged Drones": [[-1.5, 0.25], [0.5, -0.25]],
-    },
-    "logits": {
-        "Flying Birds": 2.5,
-        "Large QuadCopters": 0.25,
-        "Small QuadCopters": 0.3125,
-        "Winged Drones": -0.25,
-    },
+    "values": _by_class(
+        [[7.25, 1.5], [0.75, 0.5]],
+        [[1.5, -0.25], [0.25, -0.5]],
+        [[1.25, 0.5], [-0.25, -0.25]],
+        [[-1.5, 0.25], [0.5, -0.25]],
+    ),
+    "logits": _by_class(2.5, 0.25, 0.3125, -0.25),
 }
-PNG_EXAMPLE = "data:image/png;base64,iVBORw0KGgo…"
-BATCH_EXAMPLE: dict[str, JsonValue] = {
+PNG = "data:image/png;base64,iVBORw0KGgo…"
+BATCH: dict[str, JsonValue] = {
     "results": [
-        {"filename": "bird.jpg", "prediction": EXAMPLE},
-        {
-            "filename": "notes.txt",
-            "error": {"detail": NotAnImage.example, "code": NotAnImage.code},
-        },
+        {"filename": "bird.jpg", "prediction": PREDICTION},
+        {"filename": "notes.txt", "error": {"detail": NotAnImage.example, "code": NotAnImage.code}},
     ]
 }
-CARD_EXAMPLE: dict[str, JsonValue] = {
-    "name": "skyspotter",
-    "version": "0.1.0+1a2b3c4d",
-    "classes": ["Flying Birds", "Large QuadCopters", "Small QuadCopters", "Winged Drones"],
+CARD: dict[str, JsonValue] = {
+    **_MODEL,
+    "classes": [*_CLASSES],
     "preprocessing": {"strategy": "shorter-side", "size": 224, "shorter_side": 256, "views": 1},
     "temperature": 0.5,
     "threshold": 0.94,
@@ -73,11 +62,7 @@ CARD_EXAMPLE: dict[str, JsonValue] = {
     "engine": "onnxruntime",
     "precision": "float32",
 }
-HEALTH_EXAMPLE: dict[str, JsonValue] = {
-    "status": "ok",
-    "model": {"name": "skyspotter", "version": "0.1.0+1a2b3c4d"},
-    "detail": None,
-}
+HEALTH: dict[str, JsonValue] = {"status": "ok", "model": _MODEL, "detail": None}
 
 
 def _response(**examples: JsonValue) -> dict[str, Any]:
@@ -87,12 +72,12 @@ def _response(**examples: JsonValue) -> dict[str, Any]:
 
 
 PREDICTION_EXAMPLES = _response(
-    plain=EXAMPLE,
+    plain=PREDICTION,
     not_sure=NOT_SURE,
-    grid=EXAMPLE | {"evidence": GRID_EXAMPLE},
-    png=EXAMPLE | {"evidence": PNG_EXAMPLE},
+    grid=PREDICTION | {"evidence": GRID},
+    png=PREDICTION | {"evidence": PNG},
 )
-"""What `/predict` returns."""
+"""Responses of `/predict`."""
 NOT_HEALTHY = _response(
     starting={"status": "starting", "model": None, "detail": "The model is being loaded."},
     failed={
@@ -101,4 +86,4 @@ NOT_HEALTHY = _response(
         "detail": "The model could not be loaded; the service's log says why.",
     },
 )
-"""What `/health` returns while no model is loaded."""
+"""Responses of `/health` while no model is loaded."""

@@ -16,5 +16,4 @@ from app.main import app
 app.state.service.inference.load()
 handler = Mangum(app, lifespan="off")
 
-gc.freeze()  # the garbage collector skips everything loaded so far
 gc.enable()

@@ -4,7 +4,6 @@ Only `python -m app` limits connections and headers, and sheds load.
 """
 
 import asyncio
-import gc
 import multiprocessing
 import signal
 import threading
@@ -17,16 +16,13 @@ from starlette.middleware.cors import CORSMiddleware
 from app import logs
 from app.error_handlers import add_error_handlers
 from app.inference import Inference
-from app.middleware.access_log import AccessLog
-from app.middleware.request_id import HEADER, RequestId
-from app.middleware.security_headers import SecurityHeaders
+from app.middleware import RequestMiddleware
+from app.record import ID_HEADER
 from app.routes import operations, pages, predict
 from app.server.load_shedding import LoadShedder
 from app.settings import Settings
 from app.state import Service
 from ml import __version__
-
-DESCRIPTION = "Classifies flying objects in photos of the sky. Send a photo to `POST /predict`."
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -39,7 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, LoadShedder | Settings]]:
         _reload_on_sighup(service.inference)
         # The port opens at once: /health reports `starting` until the model is loaded.
-        loading = asyncio.create_task(asyncio.to_thread(_load, service.inference))
+        loading = asyncio.create_task(asyncio.to_thread(service.inference.load))
         if multiprocessing.parent_process():  # one of several workers: the others serve meanwhile
             await loading
         shedder = LoadShedder(service.admission, service.metrics, settings.root_path)
@@ -49,7 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(
         title="Skyspotter",
         version=__version__,
-        description=DESCRIPTION,
+        description="Classifies flying objects in photos of the sky. Send one to `POST /predict`.",
         lifespan=lifespan,
         redirect_slashes=False,  # redirects would ignore ROOT_PATH
         docs_url=None,  # FastAPI's page needs the internet; see app/routes/pages.py
@@ -72,19 +68,10 @@ def _add_middleware(app: FastAPI, service: Service) -> None:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", HEADER],
-            expose_headers=[HEADER, "Retry-After"],
+            allow_headers=["Authorization", "X-API-Key", ID_HEADER],
+            expose_headers=[ID_HEADER, "Retry-After"],
         )
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(AccessLog, metrics=service.metrics)
-    app.add_middleware(RequestId)
-
-
-def _load(inference: Inference) -> None:
-    inference.load()
-    # The garbage collector skips everything loaded so far: under overload, searching it took a
-    # sixth of the time.
-    gc.freeze()
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
 
 
 def _reload_on_sighup(inference: Inference) -> None:

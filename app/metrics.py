@@ -5,20 +5,14 @@
 
 import os
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
+import prometheus_client as prometheus
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from app.errors import Overloaded
-from app.record import Classified, RequestRecord
+from app.record import RequestRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("read", "wait", "decode", "inference")
@@ -32,61 +26,53 @@ class Metrics:
 
     def __init__(self) -> None:
         self._shared = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        registry = self._registry = CollectorRegistry()
+        registry = self._registry = prometheus.CollectorRegistry()
         if not self._shared:
-            ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "skyspotter_requests", "Requests answered.", ("route", "status", "code"),
-            registry=registry,
-        )  # fmt: skip
-        self._request_seconds = Histogram(
-            "skyspotter_request_seconds", "Duration of requests in seconds.", ("route",),
-            registry=registry, buckets=_SECONDS,
-        )  # fmt: skip
-        stages = Histogram(
-            "skyspotter_stage_seconds", "Duration of each stage of a prediction in seconds.",
-            ("stage",), registry=registry, buckets=_SECONDS,
-        )  # fmt: skip
+            prometheus.ProcessCollector(registry=registry)
+        counter = partial(prometheus.Counter, registry=registry)
+        histogram = partial(prometheus.Histogram, registry=registry, buckets=_SECONDS)
+        gauge = partial(prometheus.Gauge, registry=registry, multiprocess_mode="livesum")
+        self._requests = counter(
+            "skyspotter_requests", "Requests answered.", ("route", "status", "code")
+        )
+        self._request_seconds = histogram(
+            "skyspotter_request_seconds", "Duration of requests in seconds.", ("route",)
+        )
+        stages = histogram(
+            "skyspotter_stage_seconds", "Duration of prediction stages in seconds.", ("stage",)
+        )
         self._stages = {stage: stages.labels(stage) for stage in STAGES}
-        self.in_flight = Gauge(
-            "skyspotter_in_flight", "Photo requests being processed or waiting.",
-            registry=registry, multiprocess_mode="livesum",
-        )  # fmt: skip
-        self.queued = Gauge(
-            "skyspotter_queued", "Photo requests waiting for a free thread.",
-            registry=registry, multiprocess_mode="livesum",
-        )  # fmt: skip
-        self._rejected = Counter(
-            "skyspotter_refused", "Requests rejected because the queue was full.",
-            registry=registry,
-        )  # fmt: skip
-        self._predictions = Counter(
-            "skyspotter_predictions", "Photos classified.", ("label", "accepted"),
-            registry=registry,
-        )  # fmt: skip
-        self._confidence = Histogram(
-            "skyspotter_confidence", "Confidence of predictions.",
-            registry=registry, buckets=_CONFIDENCES,
-        )  # fmt: skip
-        self._model = Gauge(
+        self.in_flight = gauge("skyspotter_in_flight", "Photo requests being processed or waiting.")
+        self.queued = gauge("skyspotter_queued", "Photo requests waiting for a free thread.")
+        self._rejected = counter(
+            "skyspotter_refused", "Requests rejected because the queue was full."
+        )
+        self._predictions = counter(
+            "skyspotter_predictions", "Photos classified.", ("label", "accepted")
+        )
+        self._confidence = histogram(
+            "skyspotter_confidence", "Confidence of predictions.", buckets=_CONFIDENCES
+        )
+        self._model = gauge(
             "skyspotter_model_info", "1 for the model that is served.",
-            ("name", "version", "engine", "precision"), registry=registry,
-            multiprocess_mode="livemax",
+            ("name", "version", "engine", "precision"), multiprocess_mode="livemax",
         )  # fmt: skip
         self._served: tuple[str, ...] = ()
 
-    def observe_request(
-        self, route: str, status: int, code: str, seconds: float, record: RequestRecord
-    ) -> None:
+    def observe_request(self, record: RequestRecord) -> None:
         """Count a request that has been answered, and its predictions."""
-        self._requests.labels(route, str(status), code).inc()
-        self._request_seconds.labels(route).observe(seconds)
-        if code == Overloaded.code:
+        self._requests.labels(record.route, str(record.status), record.code).inc()
+        self._request_seconds.labels(record.route).observe(record.seconds)
+        if record.code == Overloaded.code:
             self._rejected.inc()
         if record.read_seconds is not None:
             self._stages["read"].observe(record.read_seconds)
-        for classified in record.classified:
-            self._observe_prediction(classified)
+        for prediction, _, wait_seconds, _ in record.classified:
+            self._stages["wait"].observe(wait_seconds)
+            self._stages["decode"].observe(prediction.decode_ms / 1000)
+            self._stages["inference"].observe(prediction.inference_ms / 1000)
+            self._predictions.labels(prediction.label, str(prediction.accepted).lower()).inc()
+            self._confidence.observe(prediction.confidence)
 
     def count_rejected(self, route: str, count: int) -> None:
         """Count requests that load shedding rejected; their duration is not measured."""
@@ -103,19 +89,11 @@ class Metrics:
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         if not self._shared:
-            return generate_latest(self._registry)
+            return prometheus.generate_latest(self._registry)
         _remove_dead_workers(Path(self._shared))
-        together = CollectorRegistry()
+        together = prometheus.CollectorRegistry()
         MultiProcessCollector(together)
-        return generate_latest(together)
-
-    def _observe_prediction(self, classified: Classified) -> None:
-        prediction = classified.prediction
-        self._stages["wait"].observe(classified.wait_seconds)
-        self._stages["decode"].observe(prediction.decode_ms / 1000)
-        self._stages["inference"].observe(prediction.inference_ms / 1000)
-        self._predictions.labels(prediction.label, str(prediction.accepted).lower()).inc()
-        self._confidence.observe(prediction.confidence)
+        return prometheus.generate_latest(together)
 
 
 def _remove_dead_workers(folder: Path) -> None:

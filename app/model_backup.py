@@ -57,7 +57,7 @@ class ModelBackup:
 
 
 def fingerprints(model: Path) -> Fingerprints:
-    """Return what identifies the current versions of a model's files; empty for a missing file."""
+    """Return a fingerprint of each of a model's files; it is empty if the file is missing."""
     return {file: _fingerprint(file) for file in _files(model)}
 
 

@@ -15,14 +15,14 @@ from typing import Any
 import ray
 from fastapi import FastAPI
 from ray import serve
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import NotReady, error_body
 from app.main import create_app
-from app.middleware.request_id import HEADER, RequestId, request_id
+from app.record import ID_HEADER, valid_or_new_id
 from app.settings import PREFIX, Settings
 from app.state import Service
 
@@ -57,7 +57,7 @@ class Skyspotter:
         service: Service = self.app.state.service
         default = service.settings.model
         model = Path(config.get("model") or default)
-        # The app loads its default model when it starts. Wait: it may be the one.
+        # Wait for the default model, which the app loads when it starts: it may be the right one.
         await asyncio.to_thread(service.inference.load)
         is_ready = service.inference.health().status == "ok"
         if not is_ready or model != (self.current_model or default):
@@ -90,12 +90,10 @@ class UnansweredMiddleware:
             if message["type"] == "http.response.start":
                 is_started = True
                 headers = MutableHeaders(scope=message)
-                content_type = headers.get("content-type", "")
-                is_rays_error = (
-                    message["status"] in _RAY_STATUSES and content_type != "application/json"
-                )
-                if HEADER in headers:
-                    headers[HEADER] = headers[HEADER]  # remove the duplicate that Ray adds
+                is_json = headers.get("content-type") == "application/json"
+                is_rays_error = message["status"] in _RAY_STATUSES and not is_json
+                if ID_HEADER in headers:
+                    headers[ID_HEADER] = headers[ID_HEADER]  # remove the duplicate that Ray adds
             if not is_rays_error:
                 await send(message)
 
@@ -103,13 +101,11 @@ class UnansweredMiddleware:
             await self.app(scope, receive, filter_response)
         finally:
             if is_rays_error or not is_started:
-                await RequestId(_not_ready)(scope, receive, send)
-
-
-async def _not_ready(scope: Scope, receive: Receive, send: Send) -> None:
-    error = NotReady("No replica answered. Try again in a moment.")
-    response = JSONResponse(error_body(error, request_id(scope)), error.status, error.headers)
-    await response(scope, receive, send)
+                error = NotReady("No replica answered. Try again in a moment.")
+                own_id = valid_or_new_id(Headers(scope=scope).get(ID_HEADER, ""))
+                added = {ID_HEADER: own_id, **error.headers}
+                response = JSONResponse(error_body(error, own_id), error.status, added)
+                await response(scope, receive, send)
 
 
 def middleware() -> list[Middleware]:

@@ -1,13 +1,25 @@
 """The record of one request: the route fills it; the access log and the metrics read it."""
 
+import re
+import uuid
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from starlette.types import Scope
 
+from app.errors import InternalError
 from app.schemas import EvidenceGrid
 from ml.models.card import Card
 from ml.predictor import Prediction
+
+ID_HEADER = "X-Request-ID"
+# The id is echoed and logged: it must not be able to forge a header or a log line.
+_ACCEPTABLE = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
+
+
+def valid_or_new_id(given: str) -> str:
+    """Return the client's id if it is acceptable, else a new one."""
+    return given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
 
 
 class Classified(NamedTuple):
@@ -21,8 +33,12 @@ class Classified(NamedTuple):
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What is logged and counted of one request. A field stays empty if the request fails first."""
+    """All that is logged and counted for a request. It stays incomplete if the request fails."""
 
+    request_id: str = ""
+    route: str = "other"  # one label for all unknown paths, because their number is unlimited
+    status: int = InternalError.status  # stays if no response begins
+    seconds: float = 0.0
     code: str = ""  # of the error
     read_seconds: float | None = None
     classified: list[Classified] = field(default_factory=list)
@@ -37,25 +53,20 @@ class RequestRecord:
         return record
 
     def log_fields(self) -> dict[str, object]:
-        """Return what the log line says, without empty fields."""
+        """Return the fields that the route has filled, as the log line shows them."""
         fields: dict[str, object] = {"code": self.code or None}
         if self.read_seconds is not None:
             fields["read_ms"] = round(self.read_seconds * 1000, 2)
         if self.classified:
             fields["wait_ms"] = round(self.classified[-1].wait_seconds * 1000, 2)
         if self.bytes is not None and self.classified:
-            fields |= {"bytes": self.bytes} | _photo_fields(self.classified[0].prediction)
+            prediction = self.classified[0].prediction
+            fields["bytes"] = self.bytes
+            fields["format"] = prediction.photo.format
+            fields["size"] = f"{prediction.photo.width}x{prediction.photo.height}"
+            fields["decode_ms"] = round(prediction.decode_ms, 3)
+            fields["inference_ms"] = round(prediction.inference_ms, 3)
+            fields["label"] = prediction.label
+            fields["accepted"] = prediction.accepted
         fields |= {"photos": self.photos, "failed": self.failed}
         return {name: value for name, value in fields.items() if value is not None}
-
-
-def _photo_fields(prediction: Prediction) -> dict[str, object]:
-    photo = prediction.photo
-    return {
-        "format": photo.format,
-        "size": f"{photo.width}x{photo.height}",
-        "decode_ms": round(prediction.decode_ms, 3),
-        "inference_ms": round(prediction.inference_ms, 3),
-        "label": prediction.label,
-        "accepted": prediction.accepted,
-    }

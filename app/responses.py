@@ -20,8 +20,7 @@ def to_prediction(
     prediction, card = classified.prediction, classified.card
     probabilities = prediction.probabilities
     if top_k is not None:
-        largest = sorted(probabilities.items(), key=lambda item: -item[1])[:top_k]
-        probabilities = dict(largest)
+        probabilities = dict(sorted(probabilities.items(), key=lambda item: -item[1])[:top_k])
     return schemas.Prediction(
         label=prediction.label,
         confidence=prediction.confidence,
@@ -40,7 +39,7 @@ def to_prediction(
 def to_evidence(
     prediction: Prediction, classes: Sequence[str], kind: EvidenceKind
 ) -> EvidenceGrid | str | None:
-    """Return what speaks for and against each class: numbers, a picture, or nothing."""
+    """Return the evidence for and against each class: as numbers, as a picture, or not at all."""
     if kind == "none":
         return None
     merged = grid(prediction)

@@ -1,24 +1,18 @@
 """The JSON that the service returns, as the OpenAPI document describes it."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_serializer
 
-from app.examples import (
-    BATCH_EXAMPLE,
-    CARD_EXAMPLE,
-    EXAMPLE,
-    GRID_EXAMPLE,
-    HEALTH_EXAMPLE,
-    PNG_EXAMPLE,
-)
-from ml.images.preprocessing import Preprocessing
+from app import examples
+from ml.images.preprocessing import Box, Preprocessing
+
+EvidenceKind = Literal["none", "grid", "png"]
+
+
+def _example(value: dict[str, JsonValue]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": [value]})
 
 
 class Image(BaseModel):
@@ -27,16 +21,10 @@ class Image(BaseModel):
     width: int
     height: int
     format: str
-    frames: Annotated[int, Field(description="Only the first frame of an animation is classified.")]
-    orientation: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=8,
-            description="The EXIF orientation of the file, by which the photo was turned upright. "
-            "Some viewers ignore it.",
-        ),
-    ] = 1
+    frames: int = Field(description="Only the first frame of an animation is classified.")
+    orientation: int = Field(
+        1, ge=1, le=8, description="The EXIF orientation, already applied; some viewers ignore it."
+    )
 
 
 class Model(BaseModel):
@@ -53,9 +41,6 @@ class Timing(BaseModel):
     inference: float
 
 
-EvidenceKind = Literal["none", "grid", "png"]
-
-
 class EvidenceGrid(BaseModel):
     """How much each region of the photo speaks for or against each class.
 
@@ -63,26 +48,19 @@ class EvidenceGrid(BaseModel):
     the views that cover it, weighted by how many views cover it compared with the average cell.
     """
 
-    model_config = ConfigDict(json_schema_extra={"examples": [GRID_EXAMPLE]})
+    model_config = _example(examples.GRID)
 
     rows: int
     columns: int
-    region: Annotated[
-        tuple[float, float, float, float],
-        Field(
-            description="The area of the grid: x0, y0, x1, y1 in pixels of the upright photo. It "
-            "may extend beyond the photo."
-        ),
-    ]
-    views: Annotated[
-        list[tuple[float, float, float, float]],
-        Field(description="The areas that the network saw, in the same form."),
-    ]
-    values: Annotated[
-        dict[str, list[list[float]]],
-        Field(description="The cells of every class, row by row from the top."),
-    ]
-    logits: Annotated[dict[str, float], Field(description="The mean of the values of every class.")]
+    region: Box = Field(
+        description="The area of the grid: x0, y0, x1, y1 in pixels of the upright photo. It may "
+        "extend beyond the photo."
+    )
+    views: list[Box] = Field(description="The areas that the network saw, in the same form.")
+    values: dict[str, list[list[float]]] = Field(
+        description="The cells of every class, row by row from the top."
+    )
+    logits: dict[str, float] = Field(description="The mean of the values of every class.")
 
 
 Overlay = Annotated[
@@ -91,7 +69,7 @@ Overlay = Annotated[
         title="Overlay",
         description="A `data:` URI of a PNG to lay over the photo: orange speaks for the label, "
         "purple against it; transparent regions are neutral.",
-        examples=[PNG_EXAMPLE],
+        examples=[examples.PNG],
     ),
 ]
 
@@ -99,14 +77,14 @@ Overlay = Annotated[
 class Prediction(BaseModel):
     """The prediction for one photo."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+    model_config = _example(examples.PREDICTION)
 
-    label: Annotated[str, Field(description="The class with the largest probability.")]
-    confidence: Annotated[float, Field(description="The probability of the label.")]
-    accepted: Annotated[bool, Field(description="False if the confidence is below the threshold.")]
-    probabilities: Annotated[
-        dict[str, float], Field(description="Every class in the model's order. The sum is 1.")
-    ]
+    label: str = Field(description="The class with the largest probability.")
+    confidence: float = Field(description="The probability of the label.")
+    accepted: bool = Field(description="False if the confidence is below the threshold.")
+    probabilities: dict[str, float] = Field(
+        description="Every class in the model's order. The sum is 1."
+    )
     image: Image
     evidence: EvidenceGrid | Overlay | None = None
     model: Model
@@ -129,8 +107,8 @@ class BatchResult(BaseModel):
     error: BatchError | None = None
 
     @model_serializer(mode="wrap")
-    def _one_of_the_two(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
+    def _omit_the_empty_field(self, serialize: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        fields = serialize(self)
         del fields["prediction" if self.prediction is None else "error"]
         return fields
 
@@ -138,7 +116,7 @@ class BatchResult(BaseModel):
 class Batch(BaseModel):
     """The results for several photos, in the order of the request."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [BATCH_EXAMPLE]})
+    model_config = _example(examples.BATCH)
 
     results: list[BatchResult]
 
@@ -146,25 +124,23 @@ class Batch(BaseModel):
 class Error(BaseModel):
     """What went wrong and what to do about it."""
 
-    detail: Annotated[str, Field(description="One sentence that says what to do.")]
-    code: Annotated[str, Field(description="A name for programs, which does not change.")]
+    detail: str = Field(description="One sentence that says what to do.")
+    code: str = Field(description="A name for programs, which does not change.")
     request_id: str
 
 
 class ModelCard(BaseModel):
     """The model: classes, preprocessing, measured scores, and the engine that runs it."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [CARD_EXAMPLE]})
+    model_config = _example(examples.CARD)
 
     name: str
     version: str
     classes: list[str]
     preprocessing: Preprocessing
-    temperature: Annotated[float, Field(description="The logits are divided by it before softmax.")]
-    threshold: Annotated[
-        float, Field(description="Predictions with at least this confidence are accepted.")
-    ]
-    scores: Annotated[dict[str, Any], Field(description="Measured on held-out photos.")]
+    temperature: float = Field(description="The logits are divided by it before softmax.")
+    threshold: float = Field(description="Predictions with at least this confidence are accepted.")
+    scores: dict[str, Any] = Field(description="Measured on held-out photos.")
     engine: str
     precision: str
 
@@ -172,7 +148,7 @@ class ModelCard(BaseModel):
 class Health(BaseModel):
     """Whether the service is ready."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [HEALTH_EXAMPLE]})
+    model_config = _example(examples.HEALTH)
 
     status: Literal["ok", "starting", "failed"]
     model: Model | None = None

@@ -18,7 +18,9 @@ PREFIX = "SKYSPOTTER_"
 
 def _split(value: Any) -> Any:
     """Split a comma-separated list."""
-    return [part for part in map(str.strip, value.split(",")) if part] if value else value
+    if not isinstance(value, str):
+        return value
+    return [part for part in map(str.strip, value.split(",")) if part]
 
 
 def _prefix(value: Any) -> Any:
@@ -32,11 +34,11 @@ def _threads() -> int:
 
 
 def _max_body_bytes() -> int:
-    """Lambda accepts 6 MB, headers and base64 body together: stay below, to answer with our 413."""
+    """Lambda accepts 6 MB (headers and base64 body): stay below it, to answer 413 ourselves."""
     return 4_500_000 if on_lambda() else 20_000_000
 
 
-Listed = Annotated[tuple[str, ...], BeforeValidator(lambda v: _split(v) if type(v) is str else v)]
+Listed = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Settings(BaseModel):
@@ -44,49 +46,44 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    model: Annotated[Path, Field(description="The ONNX file to serve.")] = SHIPPED_MODEL
-    engine: Annotated[
-        EngineChoice,
-        Field(description="The inference engine: `auto`, `onnxruntime`, `openvino` or `torch`."),
-    ] = "auto"
-    precision: Annotated[
-        PrecisionChoice,
-        Field(description="`float32`, `int8`, or `auto`: int8 if it is as accurate."),
-    ] = "auto"
-    threads: Annotated[
-        int, Field(ge=1, description="Photos that a worker classifies at a time, each on one core.")
-    ] = Field(default_factory=_threads)
-    max_body_bytes: Annotated[int, Field(ge=1, description="Largest request body in bytes.")] = (
-        Field(default_factory=_max_body_bytes)
+    model: Path = Field(SHIPPED_MODEL, description="The ONNX file to serve.")
+    engine: EngineChoice = Field(
+        "auto", description="The inference engine: `auto`, `onnxruntime`, `openvino` or `torch`."
     )
-    max_pixels: Annotated[
-        # Above this, Pillow's own limit for decompression bombs applies first.
-        int, Field(ge=1, le=89_000_000, description="Largest photo in pixels, width x height.")
-    ] = MAX_PIXELS
-    max_files: Annotated[int, Field(ge=1, description="Largest number of photos in a batch.")] = 32
-    queue_limit: Annotated[
-        int, Field(ge=0, description="Requests that may wait in a worker; more are rejected.")
-    ] = 64
-    timeout_seconds: Annotated[
-        float, Field(gt=0, description="Longest time for a request after its headers are received.")
-    ] = 30.0
-    api_keys: Annotated[
-        Listed,
-        Field(repr=False, description="Comma-separated API keys; clients must send one of them."),
-    ] = ()
-    cors_origins: Annotated[
-        Listed,
-        Field(description="Comma-separated origins whose pages may send requests; `*` for all."),
-    ] = ()
-    root_path: Annotated[
-        str,
-        BeforeValidator(_prefix),
-        Field(description="Path prefix that a proxy or API stage strips, such as `/prod`."),
-    ] = ""
-    log_format: Annotated[
-        Literal["console", "json"],
-        Field(description="Log lines for people (`console`) or for programs (`json`)."),
-    ] = "console"
+    precision: PrecisionChoice = Field(
+        "auto", description="`float32`, `int8`, or `auto`: int8 if it is as accurate."
+    )
+    threads: int = Field(
+        default_factory=_threads,
+        ge=1,
+        description="Photos that a worker classifies at a time, each on one core.",
+    )
+    max_body_bytes: int = Field(
+        default_factory=_max_body_bytes, ge=1, description="Largest request body in bytes."
+    )
+    # Above 89 million, Pillow's own limit for decompression bombs applies first.
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, le=89_000_000, description="Largest photo in pixels, width x height."
+    )
+    max_files: int = Field(32, ge=1, description="Largest number of photos in a batch.")
+    queue_limit: int = Field(
+        64, ge=0, description="Requests that may wait in a worker; more are rejected."
+    )
+    timeout_seconds: float = Field(
+        30.0, gt=0, description="Longest time for a request after its headers are received."
+    )
+    api_keys: Listed = Field(
+        (), repr=False, description="Comma-separated API keys; clients must send one of them."
+    )
+    cors_origins: Listed = Field(
+        (), description="Comma-separated origins whose pages may send requests; `*` for all."
+    )
+    root_path: Annotated[str, BeforeValidator(_prefix)] = Field(
+        "", description="Path prefix that a proxy or API stage strips, such as `/prod`."
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", description="Log lines for people (`console`) or for programs (`json`)."
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

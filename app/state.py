@@ -3,9 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
-
-from fastapi import Depends, Request
 
 from app.admission import Admission, Slot
 from app.errors import TimedOut
@@ -22,12 +19,6 @@ class Service:
         self.metrics = Metrics()
         self.inference = Inference(settings, self.metrics)
         self.admission = Admission(settings.threads + settings.queue_limit, settings.max_body_bytes)
-
-    @classmethod
-    def of(cls, request: Request) -> "Service":
-        """Return the state of the app that handles the request."""
-        service: Service = request.app.state.service
-        return service
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[Slot]:
@@ -57,12 +48,3 @@ class Service:
         in_flight = self.admission.in_flight
         self.metrics.in_flight.set(in_flight)
         self.metrics.queued.set(max(0, in_flight - self.settings.threads))
-
-
-async def public_service(request: Request) -> Service:
-    """Return the service without checking an API key."""
-    return Service.of(request)
-
-
-PublicService = Annotated[Service, Depends(public_service)]
-"""The service, for a route that requires no API key."""

@@ -2,54 +2,42 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Request
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
+from starlette.types import Message
 
 from app.admission import Slot
 from app.errors import BodyTooLarge, NoImage, TimedOut, TooManyFiles
 
-_NO_FILE = "The form has no file in its field `file`. Send the photo there."
-_NO_FILES = "The form has no files in its field `files`. Send the photos there."
 _CHARSET = re.compile(rb"(?i);\s*charset\s*=[^;]*")
 _MAX_FIELDS = 16  # form fields that are not files; all are ignored
-_PAUSE_SECONDS = 5.0
-_MIN_BYTES_PER_SECOND = 4000  # a slower client would hold a slot for too long
+_MIN_BYTES_PER_SECOND = 4000  # on average; a slower client would hold a slot for too long
+_PAUSE_SECONDS = 5.0  # in addition, for the first bytes and for pauses
 
 _BINARY = {"type": "string", "format": "binary"}
 
 
-def _form(**properties: Any) -> dict[str, Any]:
-    return {"schema": {"type": "object", "required": [*properties], "properties": properties}}
+def _body(content: str, field: str, schema: dict[str, Any], *bare_types: str) -> dict[str, Any]:
+    """Describe the request body for OpenAPI: a form with one field, or the photo itself.
+
+    FastAPI cannot describe "a form or the bare body", and its `contentMediaType` makes Swagger UI
+    show a text box instead of a list of files.
+    """
+    form = {"type": "object", "required": [field], "properties": {field: schema}}
+    schemas = {"multipart/form-data": form} | dict.fromkeys(bare_types, _BINARY)
+    described = {
+        "required": True,
+        "description": f"{content}: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.",
+        "content": {media_type: {"schema": schema} for media_type, schema in schemas.items()},
+    }
+    return {"requestBody": described}
 
 
-# Written by hand: FastAPI cannot describe "a form or the bare body", and its `contentMediaType`
-# makes Swagger UI show a text box instead of a list of files.
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "A photo: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.",
-        "content": {
-            "multipart/form-data": _form(file=_BINARY),
-            "image/*": {"schema": _BINARY},
-            "application/octet-stream": {"schema": _BINARY},
-        },
-    }
-}
-BATCH_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "Photos: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.",
-        "content": {
-            "multipart/form-data": _form(files={"type": "array", "minItems": 1, "items": _BINARY})
-        },
-    }
-}
+PHOTO_BODY = _body("A photo", "file", _BINARY, "image/*", "application/octet-stream")
+BATCH_BODY = _body("Photos", "files", {"type": "array", "minItems": 1, "items": _BINARY})
 
 
 async def read_photo(request: Request, max_body_bytes: int, slot: Slot) -> bytes:
@@ -67,12 +55,11 @@ async def read_photo(request: Request, max_body_bytes: int, slot: Slot) -> bytes
     limited = _limited(request, max_body_bytes, slot)
     if not _is_form(request):
         return await limited.body()
-    one = TooManyFiles("One photo is accepted at a time. Send several to /predict/batch.")
-    async with _opened(limited, 1, one) as form:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise NoImage(_NO_FILE)
-        return await file.read()
+    too_many = TooManyFiles("One photo is accepted at a time. Send several to /predict/batch.")
+    files = await _read_files(limited, "file", 1, too_many)
+    if not files:
+        raise NoImage
+    return files[0][1]
 
 
 async def read_photos(
@@ -85,28 +72,25 @@ async def read_photos(
         NoImage: if the body is not a form, or the form has no file in its field `files`.
     """
     limited = _limited(request, max_body_bytes, slot)
-    if not _is_form(request):
-        raise NoImage(_NO_FILES)
     too_many = TooManyFiles(f"At most {max_files} photos are accepted at a time. Send fewer.")
-    async with _opened(limited, max_files, too_many) as form:
-        files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
-        if not files:
-            raise NoImage(_NO_FILES)
-        return [(file.filename or "", await file.read()) for file in files]
+    files = await _read_files(limited, "files", max_files, too_many) if _is_form(request) else []
+    if not files:
+        raise NoImage("The form has no files in its field `files`. Send the photos there.")
+    return files
 
 
 def _is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
-@asynccontextmanager
-async def _opened(
-    request: Request, max_files: int, too_many: TooManyFiles
-) -> AsyncIterator[FormData]:
-    """Parse the form, and delete its temporary files at the end."""
+async def _read_files(
+    request: Request, field: str, max_files: int, too_many: TooManyFiles
+) -> list[tuple[str, bytes]]:
+    """Read the files in a field of the form, as (name, bytes)."""
     try:
         async with request.form(max_files=max_files, max_fields=_MAX_FIELDS) as form:
-            yield form
+            files = [file for file in form.getlist(field) if isinstance(file, UploadFile)]
+            return [(file.filename or "", await file.read()) for file in files]
     except HTTPException as error:
         # Only the message tells Starlette's limits apart.
         if "Too many files" in error.detail:
@@ -124,24 +108,13 @@ def _limited(request: Request, limit: int, slot: Slot) -> Request:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
         raise too_large
-    # Ignore the client's charset: with some charsets, the form parser fails on file names.
-    headers = [
-        (name, _CHARSET.sub(b"", value) if name == b"content-type" else value)
-        for name, value in request.scope["headers"]
-    ]
-    return Request(
-        {**request.scope, "headers": headers}, _counted(request.receive, limit, slot, too_large)
-    )
-
-
-def _counted(receive: Receive, limit: int, slot: Slot, too_large: BodyTooLarge) -> Receive:
     started = asyncio.get_running_loop().time()
 
-    async def counted() -> Message:
-        earned = slot.reserved_bytes / _MIN_BYTES_PER_SECOND
+    async def receive() -> Message:
+        allowed = _PAUSE_SECONDS + slot.reserved_bytes / _MIN_BYTES_PER_SECOND
         try:
-            async with asyncio.timeout_at(started + _PAUSE_SECONDS + earned):
-                message = await receive()
+            async with asyncio.timeout_at(started + allowed):
+                message = await request.receive()
         except TimeoutError as error:
             raise TimedOut(
                 f"The photo arrives at less than {_MIN_BYTES_PER_SECOND / 1000:g} kB a second. "
@@ -153,4 +126,9 @@ def _counted(receive: Receive, limit: int, slot: Slot, too_large: BodyTooLarge) 
                 raise too_large
         return message
 
-    return counted
+    # Ignore the client's charset: with some charsets, the form parser fails on file names.
+    headers = [
+        (name, _CHARSET.sub(b"", value) if name == b"content-type" else value)
+        for name, value in request.scope["headers"]
+    ]
+    return Request({**request.scope, "headers": headers}, receive)

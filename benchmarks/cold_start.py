@@ -2,11 +2,11 @@
 
     PYTHONPATH=. python benchmarks/cold_start.py [--rounds 10] [--python PYTHON]
 
-Lambda is emulated by its Runtime API on loopback and AWS' runtime client. Requests to uvicorn are
-repeated until the model is loaded. The photo is a generated 4 kB JPEG. All files are in the page
-cache, so the times do not include the download of Lambda's container image. Later responses come
-from the same process and are timed by the client. As in the container image, compile the bytecode
-first:
+Lambda is emulated: AWS's runtime client talks to a Runtime API on the same machine. Requests to
+uvicorn are repeated until the model is loaded. The photo is a generated 4 kB JPEG. All files are in
+the page cache, and the times do not include the download of Lambda's container image. Later
+responses come from the same process; the client times them. Compile the bytecode first, as the
+container image does:
 
     python -m compileall -q app ml
 """
@@ -39,19 +39,19 @@ Start = Callable[[str], AbstractContextManager[Callable[[], None]]]
 
 @contextmanager
 def on_lambda(python: str) -> Iterator[Callable[[], None]]:
-    """Start the Lambda function; yields a function that sends one request."""
+    """Start the Lambda function; yield a function that sends one request."""
     event = function_url("POST", "/predict", PHOTO, "image/jpeg")
     with lambda_function(Path(os.devnull), wrapper=ONE_CORE, python=python) as function:
 
-        def ask() -> None:
+        def send() -> None:
             assert function.invoke(event)["statusCode"] == 200
 
-        yield ask
+        yield send
 
 
 @contextmanager
 def on_uvicorn(python: str) -> Iterator[Callable[[], None]]:
-    """Start a server; yields a function that sends a request until it succeeds."""
+    """Start a server; yield a function that repeats a request until it succeeds."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [*ONE_CORE, python, "-m", "app", "--port", str(port)]
@@ -59,7 +59,7 @@ def on_uvicorn(python: str) -> Iterator[Callable[[], None]]:
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
 
-        def ask() -> None:
+        def send() -> None:
             while True:
                 try:
                     if client.post("/predict", content=PHOTO).is_success:
@@ -68,7 +68,7 @@ def on_uvicorn(python: str) -> Iterator[Callable[[], None]]:
                     pass
                 time.sleep(0.001)
 
-        yield ask
+        yield send
     process.kill()
     process.wait()
 
@@ -78,12 +78,12 @@ def measure(start: Start, python: str, rounds: int) -> tuple[list[float], list[f
     cold, warm = [], []
     for _ in range(rounds):
         started = time.perf_counter()
-        with start(python) as ask:
-            ask()
+        with start(python) as send:
+            send()
             cold.append((time.perf_counter() - started) * 1000)
             for _ in range(WARM):
                 started = time.perf_counter()
-                ask()
+                send()
                 warm.append((time.perf_counter() - started) * 1000)
         time.sleep(0.3)
     return cold, warm

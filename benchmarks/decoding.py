@@ -21,7 +21,7 @@ from rich.table import Table
 
 from ml.data.synthetic import CLASSES, draw, to_image
 from ml.images.colour import Pixels
-from ml.images.decode import decode
+from ml.images.decode import MAX_PIXELS, decode
 from ml.images.formats import recognise
 from ml.images.jpeg import decode_jpeg
 from ml.images.limits import check_scans, check_structure
@@ -54,13 +54,12 @@ def steps(data: bytes, predictor: Predictor) -> dict[str, Callable[[], object]]:
     reduced = decode(data, needed_side=side).pixels
     (box,) = boxes(reduced.shape[1], reduced.shape[0], preprocessing)
     header = Image.open(BytesIO(data))
-    scale = round(header.width / reduced.shape[1])
     return {
         "recognise": lambda: recognise(data),
         "check the structure": partial(check_structure, data, "JPEG"),
         "check the scans": partial(check_scans, data, *header.size),
-        "header and EXIF": lambda: Image.open(BytesIO(data)).getexif(),
-        "pixels": lambda: decode_jpeg(data, header, scale),
+        "header and EXIF, Pillow": lambda: Image.open(BytesIO(data)).getexif(),
+        "header, pixels and orientation": lambda: decode_jpeg(data, MAX_PIXELS, side),
         "pixels, not reduced": lambda: simplejpeg.decode_jpeg(data, "RGB"),
         "pixels, not reduced, Pillow": lambda: Image.open(BytesIO(data)).load(),
         "resize": lambda: resize(reduced, box, preprocessing.size),

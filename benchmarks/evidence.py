@@ -1,4 +1,4 @@
-"""Does the evidence point at the object? Measured on pictures with known bounding boxes.
+"""Measure whether the evidence points at the object, on pictures with known bounding boxes.
 
     python benchmarks/evidence.py [MODEL] [FOLDER] [--split test]
 
@@ -14,9 +14,9 @@ model's parameters must be beside MODEL, as model.safetensors. Without FOLDER, t
   a large area.
 
 The baselines are Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) at the end of
-the backbone, as is usual, and a map that always points to the centre. Grad-CAM at the feature maps
-that are pooled into the logits would equal the evidence without its constant and its negative
-values, because all layers after them are affine.
+the backbone, as is usual, and a map that always points at the centre. Grad-CAM at the feature maps
+that are pooled into the logits would be the evidence without its constant and its negative values,
+because all later layers are affine.
 """
 
 import argparse
@@ -32,17 +32,17 @@ from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.data.image_folder import scan
 from ml.data.recorded_split import split_as_trained
 from ml.data.sample import Sample
 from ml.data.synthetic import synthesize
+from ml.engines.base import Pixels
 from ml.errors import DataError, SkyspotterError
-from ml.evidence import Floats, spread
+from ml.evidence import Floats, interpolate
 from ml.images.decode import decode, read
 from ml.images.preprocessing import (
     PADDING,
-    STRIDE,
     Box,
     Preprocessing,
     boxes,
@@ -51,7 +51,6 @@ from ml.images.preprocessing import (
 )
 from ml.model import Network, normalise
 from ml.models.checkpoint import load
-from ml.models.engine import Pixels
 from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.progress import track_progress
@@ -96,10 +95,10 @@ def compare_maps(
             "`python -m ml synthesize` draws pictures that have them."
         )
     network, _ = load(parameters)
-    # Grad-CAM handles one photo at a time; the curves are measured on all cores meanwhile.
+    # Grad-CAM handles one photo at a time; meanwhile all cores measure the curves.
     in_turn = track_progress(boxed, "Explaining")
     photos = (_explain(predictor, network, sample, box) for sample, box in in_turn)
-    measured = list(on_all_cpus(lambda photo: _measure(predictor, photo), photos))
+    measured = list(in_threads(lambda photo: _measure(predictor, photo), photos))
     return {
         "photos": len(boxed),
         "box": float(np.mean([covered for covered, _ in measured])),
@@ -194,9 +193,7 @@ def _explain(predictor: Predictor, network: Network, sample: Sample, box: Box) -
 def _to_pixels(cells: Floats, preprocessing: Preprocessing) -> Floats:
     """Interpolate a view's cells to its pixels, (7, 7) to (size, size), up to the edges."""
     size = preprocessing.size
-    left, top, right, bottom = region((0, 0, size, size), preprocessing)
-    wider = (left - STRIDE, top - STRIDE, right + STRIDE, bottom + STRIDE)
-    return spread(np.pad(cells, 1, mode="edge"), wider, (size, size), (size, size))
+    return interpolate(cells, region((0, 0, size, size), preprocessing), (size, size), (size, size))
 
 
 def _measure(predictor: Predictor, photo: ExplainedPhoto) -> tuple[float, dict[str, Scores]]:

@@ -1,13 +1,13 @@
-"""Does a distance in feature space detect out-of-distribution (OOD) photos better than the logits?
+"""Detect out-of-distribution (OOD) photos by distances in feature space and by the logits.
 
     python benchmarks/ood_distances.py [MODEL] [FOLDER] [OOD_FOLDER] [--split test]
 
-FOLDER holds photos of the model's classes, OOD_FOLDER photos of other things. The model's
-parameters must be beside MODEL, as model.safetensors. The script draws a folder that is left out;
-without FOLDER, it measures the validation photos.
+FOLDER contains photos of the model's classes, and OOD_FOLDER contains photos of anything else. The
+model's parameters must be beside MODEL, as model.safetensors. If a folder is omitted, the script
+draws one; without FOLDER, it measures the validation photos.
 
-The distances are measured on the 128 features that the network pools of a photo. The model file
-does not output them, so that detection by a distance would cost more than by the logits.
+The distances are measured on the 128 features that the network pools for each photo. The model file
+does not output these features, so detection by a distance would cost more than by the logits.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rich.table import Table
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import pairwise_distances, roc_auc_score
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.data.image_folder import scan, scan_ood
 from ml.data.recorded_split import split_as_trained
 from ml.data.sample import Sample
@@ -31,12 +31,10 @@ from ml.data.synthetic_ood import synthesize_ood
 from ml.errors import SkyspotterError
 from ml.evaluation.evaluate import evaluate, true_classes
 from ml.evaluation.metrics import Floats, Ints
-from ml.images.decode import decode, read
-from ml.images.preprocessing import network_input
+from ml.images.load import load_input
 from ml.model import Net, normalise
 from ml.models.card import Card
 from ml.models.checkpoint import load
-from ml.models.engine import Pixels
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.progress import track_progress
 
@@ -77,11 +75,6 @@ def pooled_features(parameters: Path, card: Card, samples: Sequence[Sample]) -> 
     Raises:
         ModelError: if the parameters cannot be read.
     """
-
-    def views(sample: Sample) -> Pixels:
-        photo = decode(read(sample.path), needed_side=card.preprocessing.needed_side)
-        return network_input(photo.pixels, card.preprocessing)
-
     network, own_card = load(parameters)
     if own_card.version != card.version or not isinstance(network, Net):
         return None
@@ -91,9 +84,8 @@ def pooled_features(parameters: Path, card: Card, samples: Sequence[Sample]) -> 
         lambda _, __, pooled: found.append(pooled.flatten(1).double().mean(0).numpy())
     )
     with torch.no_grad():
-        for pixels in track_progress(
-            on_all_cpus(views, samples), "Comparing distances", len(samples)
-        ):
+        views = in_threads(lambda sample: load_input(sample.path, card.preprocessing), samples)
+        for pixels in track_progress(views, "Comparing distances", len(samples)):
             network(normalise(torch.from_numpy(pixels)))
     return np.stack(found)
 

@@ -3,11 +3,11 @@
     PYTHONPATH=. python benchmarks/overload.py [--seconds 60] [--times 10] [--apart]
 
 It first measures the peak, with clients that send the next request as soon as they have a response.
-Then it sends `times` the peak at a fixed rate, whatever the responses are: it ignores `Retry-After`
-and uses an idle connection or opens a new one. Then it measures the peak again. Every response must
-be 503, or 200 with exactly the offline predictor's probabilities. The photos are generated JPEGs of
-320 x 240 pixels. Service and clients share the machine's cores; with `--apart` the clients have the
-last core to themselves. The exit status is 1 if a goal is missed.
+Then it sends `--times` as many requests a second at a fixed rate. These clients ignore
+`Retry-After`, and use an idle connection or open a new one. Then it measures the peak again. Every
+response must be 503, or 200 with exactly the offline predictor's probabilities. The photos are
+generated JPEGs of 320 x 240 pixels. Service and clients share the machine's cores; with `--apart`,
+only the clients use the last core. The exit status is 1 if a goal is missed.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import os
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,10 +24,10 @@ from statistics import quantiles
 import uvloop
 from rich.console import Console
 
-from benchmarks.load.client import Answer, Connection, ask, request
+from benchmarks.load.client import Connection, Response, ask, request
 from benchmarks.load.photo import as_body, jpeg
 from benchmarks.load.process import Server, running
-from benchmarks.load.sheet import Goal, Sheet, goal_sheet, machine
+from benchmarks.load.tables import Goal, ResultTable, goal_table, machine
 from ml.cpus import usable_cpus
 from ml.data.synthetic import CLASSES
 from ml.predictor import Predictor
@@ -47,28 +46,28 @@ class Tally:
 
     seconds: float
     sent: int = 0
-    answers: Counter[str] = field(default_factory=Counter)
+    responses: Counter[str] = field(default_factory=Counter)
     rejections_ms: list[float] = field(default_factory=list)
     probes_ms: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
-    def add(self, answer: Answer, expected: Probabilities) -> None:
-        """Count an answer, a right one or a wrong one."""
-        if answer.status == 200:
-            told = answer.json()
-            self.answers["200" if told["probabilities"] == expected else "wrong"] += 1
+    def add(self, response: Response, expected: Probabilities) -> None:
+        """Count a response as 200, 503 or wrong."""
+        if response.status == 200:
+            correct = response.json()["probabilities"] == expected
+            self.responses["200" if correct else "wrong"] += 1
         else:
-            right = answer.status == 503 and answer.json()["code"] == "overloaded"
-            self.answers["503" if right else "wrong"] += 1
-            self.rejections_ms.append(answer.seconds * 1000)
+            correct = response.status == 503 and response.json()["code"] == "overloaded"
+            self.responses["503" if correct else "wrong"] += 1
+            self.rejections_ms.append(response.seconds * 1000)
 
     def each_second(self, kind: str) -> float:
         """Responses of a kind per second."""
-        return self.answers[kind] / self.seconds
+        return self.responses[kind] / self.seconds
 
 
 def requests() -> Asked:
-    """Return requests, each with the probabilities it must get."""
+    """Return requests, each with the probabilities that its response must contain."""
     predictor = Predictor.open()
     photos = [jpeg(320, 240, label) for label in CLASSES]
     bodies = [as_body(photo) for photo in photos]
@@ -84,7 +83,7 @@ async def exchange(
     try:
         tally.add(await connection.ask(asked[0]), asked[1])
     except ConnectionError:
-        tally.answers["lost"] += 1
+        tally.responses["lost"] += 1
     return connection.open
 
 
@@ -105,7 +104,7 @@ async def at_peak(port: int, asked: Asked, tally: Tally) -> None:
 
 
 async def at_rate(port: int, asked: Asked, tally: Tally, per_second: float) -> None:
-    """Send requests at a fixed rate, whatever the responses are."""
+    """Send requests at a fixed rate, without waiting for the responses."""
     idle: deque[Connection] = deque([await Connection.to(port) for _ in range(100)])
     pending: set[asyncio.Task[None]] = set()
 
@@ -114,7 +113,7 @@ async def at_rate(port: int, asked: Asked, tally: Tally, per_second: float) -> N
             connection = idle.popleft() if idle else await Connection.to(port)
         except ConnectionError:
             tally.sent += 1
-            tally.answers["lost"] += 1
+            tally.responses["lost"] += 1
             return
         if await exchange(connection, asked[number % len(asked)], tally):
             idle.append(connection)
@@ -138,10 +137,10 @@ async def watch(server: Server, tally: Tally) -> None:
         path = ("/health/live", "/metrics")[number % 2]
         started = time.perf_counter()  # before connecting, which may have to wait
         try:
-            right = (await asyncio.wait_for(ask(server.port, request(path)), 10)).status == 200
+            healthy = (await asyncio.wait_for(ask(server.port, request(path)), 10)).status == 200
         except (ConnectionError, TimeoutError):
-            right = False
-        tally.answers["probes failed"] += not right
+            healthy = False
+        tally.responses["probes failed"] += not healthy
         tally.probes_ms.append((time.perf_counter() - started) * 1000)
         tally.memory_mb.append(sum(rss for _, rss in server.memory()))
         await asyncio.sleep(0.5)
@@ -162,25 +161,25 @@ async def measure(server: Server, asked: Asked, seconds: float, per_second: floa
 
 
 def goals(peaks: list[Tally], tally: Tally, times: float) -> list[Goal]:
-    """Check the results."""
+    """Compare the results with the goals."""
     peak = sum(one.each_second("200") for one in peaks) / len(peaks)
     offered = tally.sent / tally.seconds / peak
-    through = tally.each_second("200") / peak
+    goodput = tally.each_second("200") / peak
     p50, p99 = (quantiles(tally.rejections_ms or [0, 0], n=100)[i] for i in (49, 98))
     memory = tally.memory_mb
     quarter, slowest = memory[len(memory) // 4], max(tally.probes_ms)
-    bad = {kind: sum(one.answers[kind] for one in (*peaks, tally))
+    bad = {kind: sum(one.responses[kind] for one in (*peaks, tally))
            for kind in ("wrong", "lost", "probes failed")}  # fmt: skip
     flat = f"{quarter:.0f}, {memory[-1]:.0f}, {max(memory):.0f} MB"
-    told = ", ".join(f"{number} {kind}" for kind, number in bad.items())
+    failures = ", ".join(f"{number} {kind}" for kind, number in bad.items())
     # 5 % tolerance: the second peak may be higher than the first, which set the rate.
     return [
         Goal(f"offered: {times:g} times the peak", f"{offered:.1f}", offered >= 0.95 * times),
-        Goal("goodput: 90 % of the peak", f"{through:.0%} of {peak:.0f}/s", through >= 0.9),
+        Goal("goodput: 90 % of the peak", f"{goodput:.0%} of {peak:.0f}/s", goodput >= 0.9),
         Goal("a 503 in milliseconds, p50 and p99", f"{p50:.1f}, {p99:.1f} ms", p99 < 100),
-        Goal("probes answer within a second", f"{slowest:.0f} ms at most", slowest < 1000),
+        Goal("probes respond within a second", f"{slowest:.0f} ms at most", slowest < 1000),
         Goal("constant memory: quarter, end, maximum", flat, max(memory) <= 1.1 * quarter),
-        Goal("no wrong or lost responses", told, not any(bad.values())),
+        Goal("no wrong or lost responses", failures, not any(bad.values())),
     ]
 
 
@@ -193,11 +192,14 @@ def main() -> None:
     given = parser.parse_args()
     asked, cpus = requests(), sorted(os.sched_getaffinity(0))
     ours = [sys.executable, "-m", "app", "--port", "{port}"]
-    where = ",".join(map(str, cpus[:-1])) if given.apart else None
-    with running(ours, as_body(jpeg()), where) as server:
+    pinned = ",".join(map(str, cpus[:-1])) if given.apart else None
+    with running(ours, as_body(jpeg()), pinned) as server:
         if given.apart:
             os.sched_setaffinity(0, cpus[-1:])
-        run: Callable[..., Tally] = lambda *rest: uvloop.run(measure(server, asked, *rest))  # noqa: E731
+
+        def run(seconds: float, per_second: float = 0) -> Tally:
+            return uvloop.run(measure(server, asked, seconds, per_second))
+
         short = min(15.0, given.seconds)
         run(min(2.0, short))  # warm up
         before = run(short)
@@ -209,11 +211,11 @@ def main() -> None:
         for name, one in zip(("peak", "overload", "peak again"), (before, tally, peaks[1]),
                              strict=True)
     ]  # fmt: skip
-    judged = goals(peaks, tally, given.times)
+    checked = goals(peaks, tally, given.times)
     Console().print(machine())
-    Sheet("Per second", ["", "sent", "200", "503"], rows).print()
-    goal_sheet(judged).print()
-    sys.exit(0 if all(goal.met for goal in judged) else 1)
+    ResultTable("Per second", ["", "sent", "200", "503"], rows).print()
+    goal_table(checked).print()
+    sys.exit(0 if all(goal.met for goal in checked) else 1)
 
 
 if __name__ == "__main__":

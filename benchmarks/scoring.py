@@ -3,12 +3,12 @@
     python benchmarks/scoring.py [--photos 1500] [--rounds 3] [--ray]
 
 The naive loop calls `Predictor.predict` for one photo after the other. The ceiling is a minimal
-loop in one process per usable CPU, each with its own model and its part of the files: read, decode,
-crop, run the network. Scoring also lists, orders, writes and joins. All use the model file that
-`score` chooses on this machine, and the same drawn JPEGs of 640 x 480 pixels, in turns. Files are
-in the page cache, and models are loaded before the clock starts. The time of `score` is from its
-call to its finished file. `--ray` adds clusters of one and two nodes, each node with one CPU, timed
-once their workers have started.
+loop in one process per usable CPU, each with its own model and its share of the files: read,
+decode, crop, run the network. `score` also lists the files, keeps their order, and writes and joins
+the parts. All run alternately, with the model file that `score` chooses on this machine and the
+same drawn JPEGs of 640 x 480 pixels. The files are in the page cache. The models of the loops are
+loaded before the clock starts; the time of `score` is from its call to its finished file. `--ray`
+adds clusters of one and two nodes with one CPU each, timed after their workers have started.
 """
 
 import argparse
@@ -32,8 +32,7 @@ from rich.table import Table
 from ml.cpus import usable_cpus
 from ml.data.synthetic import CLASSES, draw
 from ml.engines.loader import Opened, open_best
-from ml.images.decode import decode, read
-from ml.images.preprocessing import network_input
+from ml.images.load import load_input
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.scoring.job import ScoringItem
 from ml.scoring.local import ScoredPart, score, score_locally
@@ -87,13 +86,12 @@ def _minimal_loop(paths: list[Path], start: Barrier, end: Barrier) -> None:
     predictor = Predictor(MODEL.file.path)
     start.wait()
     for path in paths:
-        photo = decode(read(path), needed_side=predictor.card.preprocessing.needed_side).pixels
-        predictor.engine.run(network_input(photo, predictor.card.preprocessing))
+        predictor.engine.run(load_input(path, predictor.card.preprocessing))
     end.wait()
 
 
 def ours(paths: list[Path]) -> float:
-    """Time what `python -m ml score` does."""
+    """Time `python -m ml score`."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "predictions.parquet")
         started = time.perf_counter()
@@ -135,27 +133,27 @@ def on_nodes(nodes: int, paths: list[Path]) -> float:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--photos", type=int, default=1500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ray", action="store_true")
     given = parser.parse_args()
-    ways: dict[str, Callable[[list[Path]], float]] = {
+    methods: dict[str, Callable[[list[Path]], float]] = {
         "naive loop": naive,
         "ceiling": ceiling,
         "score": ours,
     }
     if given.ray:
-        ways |= {f"Ray, nodes: {nodes}": partial(on_nodes, nodes) for nodes in (1, 2)}
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+        methods |= {f"Ray, nodes: {nodes}": partial(on_nodes, nodes) for nodes in (1, 2)}
+    rates: dict[str, list[float]] = {name: [] for name in methods}
     with tempfile.TemporaryDirectory() as folder:
         paths = photos(Path(folder), given.photos)
         for _ in range(given.rounds):
-            for name, way in ways.items():
-                rates[name].append(len(paths) / way(paths))
+            for name, method in methods.items():
+                rates[name].append(len(paths) / method(paths))
     found = {name: median(all_rates) for name, all_rates in rates.items()}
     title = f"{usable_cpus()} CPUs, {MODEL.engine.card.precision}"
-    table = Table("way", "photos/s", "of the ceiling", "of the naive loop", title=title)
+    table = Table("method", "photos/s", "of the ceiling", "of the naive loop", title=title)
     for name, rate in found.items():
         shares = (f"{rate / found[base]:.0%}" for base in ("ceiling", "naive loop"))
         table.add_row(name, f"{rate:.0f}", *shares)

@@ -96,7 +96,7 @@ def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=30, gamma=0.1)
     seconds, images = 0.0, 0
     for _ in range(epochs):
-        begun = time.monotonic()
+        started = time.monotonic()
         network.train()
         for pixels, target in training:
             pixels, target = pixels.to(device), target.to(device)
@@ -109,7 +109,7 @@ def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float
             loss.item()  # and loss
             images += len(target)
         schedule.step()
-        seconds += time.monotonic() - begun
+        seconds += time.monotonic() - started
     network.eval()
     correct = 0
     with torch.no_grad():
@@ -137,11 +137,11 @@ def parts(folder: ImageFolder) -> dict[str, float]:
 
     @contextmanager
     def timed(name: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         yield
         if device.torch.type == "cuda":
             torch.cuda.synchronize()
-        taken[name] = (time.perf_counter() - begun) * 1000 / len(photos)
+        taken[name] = (time.perf_counter() - started) * 1000 / len(photos)
 
     network.train()
     setup.frozen.eval()

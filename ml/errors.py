@@ -1,15 +1,4 @@
-"""All exceptions that Skyspotter raises.
-
-SkyspotterError
-├── ImageError              an image file that cannot be decoded
-│   ├── EmptyImage          no bytes
-│   ├── UnsupportedFormat   not an image, or a format that is not accepted
-│   ├── UnreadableImage     an accepted format, but damaged or cut off
-│   └── TooManyPixels       more pixels than the limit, according to the header
-├── DataError               an image folder that cannot be used for training or evaluation
-├── ModelError              a model file that is missing, damaged or not a Skyspotter model
-├── ExportError             an exported model whose results differ from PyTorch's
-└── ScoringError            a scoring job that cannot start or continue
+"""All exceptions that Skyspotter raises, and helpers for their messages.
 
 Each message is one or two sentences for the person who caused the error: what is wrong and what
 to do. HTTP clients see the messages of ImageError, so they never contain a path of the server.
@@ -40,7 +29,7 @@ class UnreadableImage(ImageError):
 
 
 class TooManyPixels(ImageError):
-    """The image has more pixels than the limit."""
+    """The image has more pixels than the limit, according to its header."""
 
 
 class DataError(SkyspotterError):
@@ -52,7 +41,7 @@ class ModelError(SkyspotterError):
 
 
 class ExportError(SkyspotterError):
-    """The exported model gives other results than PyTorch."""
+    """The exported model gives results that differ from PyTorch's."""
 
 
 class ScoringError(SkyspotterError):
@@ -61,7 +50,7 @@ class ScoringError(SkyspotterError):
 
 @dataclass(frozen=True)
 class Rejected:
-    """An item that cannot be used, and why; returned if one bad item must not stop the others."""
+    """Why a file or a step is skipped; returned, not raised, so that the others go on."""
 
     reason: str
 
@@ -74,12 +63,12 @@ def sentence(error: OSError | SkyspotterError) -> str:
 
 
 def listing(names: Iterable[str], most: int = 10) -> str:
-    """List the first names and the number of the others."""
+    """List the first names, then the number of the others: "a, b and 5 more"."""
     shown = list(names)
     more = f" and {len(shown) - most} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
 
 
 def plural(count: int, noun: str) -> str:
-    """Count things: "1 file", "2 files"."""
+    """Return a number and its noun: "1 file", "2 files"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

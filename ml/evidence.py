@@ -1,4 +1,4 @@
-"""Evidence: what each region of a photo says for or against each class.
+"""Evidence: how much each region of a photo speaks for or against each class.
 
 The network computes logits for each cell of a view, and their mean is the view's logit
 (`ml/model.py`). `grid` merges the cells of all views into one regular grid over the photo, whose
@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,8 @@ from ml.predictor import Prediction
 
 Floats = npt.NDArray[np.float64]
 
-LONGEST = 1024
-"""Longer side of a drawn grid in pixels; the browser scales it to the photo."""
-
-# ColorBrewer's PuOr in five classes, reversed: purple against, orange for. Colour-blind people can
-# read this diverging scheme, and no sky has its colours.
+# ColorBrewer's diverging scheme PuOr in five classes, reversed: purple is against the class, orange
+# is for it. Colour-blind people can tell the two apart, and no sky has these colours.
 # Brewer, Harrower and Pennsylvania State University, https://colorbrewer2.org, Apache License 2.0.
 _COLOURS = np.array(
     ((94, 60, 153), (178, 171, 210), (247, 247, 247), (253, 184, 99), (230, 97, 1)), dtype=float
@@ -35,31 +31,28 @@ PALETTE = np.column_stack(
     [np.interp(_STEPS, np.linspace(-1, 1, 5), channel) for channel in _COLOURS.T]
     + [_MAX_OPACITY * abs(_STEPS)]
 ).astype(np.uint8)
-"""Red, green, blue and opacity: uint8 (256, 4). Entry 128 is zero, which is transparent."""
+"""RGBA, uint8 (256, 4), from strongly against to strongly for. Entry 128 is transparent zero."""
 
 
 @dataclass(frozen=True)
 class Grid:
     """A regular grid over a region of the photo."""
 
-    values: Floats
-    """(C, rows, columns). The mean over rows and columns is the logit (C,)."""
-    region: Box
-    """In pixels of the upright photo; may extend beyond it."""
+    values: Floats  # (C, rows, columns); the mean over rows and columns is the logit (C,)
+    region: Box  # in pixels of the upright photo; may extend beyond it
 
 
 def grid(prediction: Prediction) -> Grid:
     """Merge the evidence of all views into one grid that covers them all.
 
-    A prediction's logit is the mean over all cells of all views, so each cell contributes a share
-    of it. A cell of the grid sums the shares of the view cells that it overlaps, weighted by area.
-    Its value is therefore the average of the views at that place, times the number of those views
-    relative to the average place. A place in two views counts twice; a place in no view is zero.
-    The total of all shares is kept, so the mean over the grid is the logit wherever the views lie.
-    With one view, the grid is the evidence of that view.
+    A logit is the mean over all cells of all views, so each cell contributes a share of it. A cell
+    of the grid sums the shares of the view cells that it overlaps, weighted by area: a region in
+    two views counts twice, a region in no view is zero. The total of all shares is kept, so the
+    mean over the grid is the logit wherever the views lie. With one view, the grid is the evidence
+    of that view.
 
-    An engine rounds, so that a logit may differ from the mean of its evidence (in float32 by less
-    than 1e-5). The difference is spread evenly over the cells.
+    An engine rounds, so a logit may differ from the mean of its evidence (in float32 by less than
+    1e-5). The difference is distributed evenly over the cells.
     """
     regions = np.array(prediction.regions)  # (V, 4)
     low, high = regions[:, :2].min(axis=0), regions[:, 2:].max(axis=0)
@@ -76,41 +69,45 @@ def grid(prediction: Prediction) -> Grid:
 
 
 def _overlaps(starts: Floats, extent: float, cells: int) -> Floats:
-    """Return the length that each cell of each view shares with each cell of the grid, on one side.
+    """Return how long each cell of the grid and each cell of a view overlap along one axis.
 
-    The unit of length is the side of a view. A cell of the grid is about as large as a cell of a
-    view. It is larger if the views lie far apart, because the grid never has more cells along a
-    side than all views together.
+    Lengths are in sides of a view. Cells of the grid are about as large as cells of a view. They
+    are larger if the views lie far apart, because the grid never has more cells along an axis than
+    all views together.
+
+    Args:
+        starts: the position of each view on the grid (V,).
+        extent: the length of the grid.
+        cells: the number of cells of a view.
 
     Returns:
         (V, cells of the grid, cells of a view)
     """
     count = min(round(extent * cells), len(set(starts)) * cells)
-    edges = np.linspace(0, extent, count + 1)[None, :, None]
-    own = (starts[:, None] + np.linspace(0, 1, cells + 1))[:, None, :]  # (V, 1, cells + 1)
-    ends = np.minimum(edges[:, 1:], own[:, :, 1:])
-    overlaps: Floats = np.maximum(ends - np.maximum(edges[:, :-1], own[:, :, :-1]), 0)
-    return overlaps
+    grid_edges = np.linspace(0, extent, count + 1)[None, :, None]
+    view_edges = (starts[:, None] + np.linspace(0, 1, cells + 1))[:, None, :]
+    overlap_ends = np.minimum(grid_edges[:, 1:], view_edges[:, :, 1:])
+    overlap_starts = np.maximum(grid_edges[:, :-1], view_edges[:, :, :-1])
+    return np.asarray(np.maximum(overlap_ends - overlap_starts, 0))
 
 
 def overlay(
     values: Floats,
     region: Box,
     photo: tuple[int, int],
-    longest: int = LONGEST,
+    longest: int = 1024,
     views: Sequence[Box] = (),
     strongest: float | None = None,
 ) -> Image.Image:
     """Draw a grid as a picture with the photo's aspect ratio, to lay over the photo at any size.
 
     Orange is evidence for the class, purple is evidence against it, and stronger evidence is more
-    opaque. Cells near zero and the area outside the views are transparent. Cells outside the photo
-    are cut off. A view can extend half a cell beyond the grid; that margin gets the value of the
-    nearest cell. The web page draws in the same way (`app/page/evidence.js`).
+    opaque. Values near zero and the area outside the views are transparent. The web page draws in
+    the same way (`app/page/evidence.js`).
 
     Args:
         values: (rows, columns).
-        region: the box that the grid covers, in pixels of the photo.
+        region: the box that the grid covers, in pixels of the photo; may extend beyond it.
         photo: width and height of the photo.
         longest: limit on the longer side of the picture, in pixels.
         views: the boxes of the views; by default the region.
@@ -121,54 +118,45 @@ def overlay(
     """
     width, height = (max(1, round(side * min(1, longest / max(photo)))) for side in photo)
     strongest = max(float(abs(values).max()) if strongest is None else strongest, 1e-9)
-    (rows, columns), (left, top, right, bottom) = values.shape, region
-    x_cell, y_cell = (right - left) / columns, (bottom - top) / rows
-    wider = (left - x_cell, top - y_cell, right + x_cell, bottom + y_cell)
-    drawn = spread(np.pad(values, 1, mode="edge"), wider, photo, (width, height))
-    drawn *= _within(views or (region,), photo, (width, height))
+    drawn = interpolate(values, region, photo, (width, height))
+    drawn = drawn * _pixels_in_views(views or (region,), photo, (width, height))
     steps = np.rint(drawn / strongest * 127) + 128
     picture = Image.fromarray(steps.astype(np.uint8))
     picture.putpalette(PALETTE.tobytes(), "RGBA")
     return picture
 
 
-def _within(
+def _pixels_in_views(
     views: Sequence[Box], photo: tuple[int, int], size: tuple[int, int]
 ) -> npt.NDArray[np.bool_]:
-    """Return the pixels, of a photo scaled to `size`, that lie in a view: (height, width)."""
+    """Return which pixels of a photo scaled to `size` lie in a view: (height, width)."""
     x, y = ((np.arange(n) + 0.5) * side / n for n, side in zip(size, photo, strict=True))
     across, down = (
         np.array([(view[axis] <= at) & (at <= view[axis + 2]) for view in views])
         for axis, at in enumerate((x, y))
     )  # (V, width), (V, height)
-    seen: npt.NDArray[np.bool_] = (down[:, :, None] & across[:, None]).any(axis=0)
-    return seen
+    return np.asarray((down[:, :, None] & across[:, None]).any(axis=0))
 
 
-def spread(
-    values: npt.NDArray[np.floating[Any]],
-    region: Box,
-    photo: tuple[int, int],
-    size: tuple[int, int],
+def interpolate(
+    values: Floats, region: Box, photo: tuple[int, int], size: tuple[int, int]
 ) -> Floats:
-    """Interpolate a grid over the pixels of a photo scaled to `size`: bilinear, zero outside.
+    """Interpolate a grid bilinearly over a photo scaled to `size` (width, height).
 
-    Args:
-        values: (rows, columns).
-        region: the box that the grid covers, in pixels of the photo.
-        photo: width and height of the photo.
-        size: width and height of the result.
+    A view can extend half a cell beyond the grid. That margin gets the value of the nearest cell;
+    pixels more than one cell away from the grid are zero. Cells outside the photo are cut off. The
+    other arguments are those of `overlay`.
 
     Returns:
         (height, width)
     """
     (rows, columns), (left, top, right, bottom) = values.shape, region
     x_step, y_step = columns / (right - left), rows / (bottom - top)  # cells per pixel
-    to_cells = (
-        *(x_step * photo[0] / size[0], 0, -left * x_step),
-        *(0, y_step * photo[1] / size[1], -top * y_step),
+    to_cells = (  # of the padded grid, whose first row and column are the margin
+        *(x_step * photo[0] / size[0], 0, 1 - left * x_step),
+        *(0, y_step * photo[1] / size[1], 1 - top * y_step),
     )
-    cells = Image.fromarray(values.astype(np.float32))
+    cells = Image.fromarray(np.pad(values, 1, mode="edge").astype(np.float32))
     drawn = cells.transform(size, Image.Transform.AFFINE, to_cells, Image.Resampling.BILINEAR)
     return np.asarray(drawn, dtype=float)
 

@@ -6,11 +6,11 @@ from time import perf_counter
 
 import numpy as np
 
+from ml.engines.base import Engine, Floats
 from ml.engines.loader import EngineChoice, PrecisionChoice, open_best, open_engine
 from ml.images.decode import MAX_PIXELS, ImageInfo, decode, read
 from ml.images.preprocessing import Box, boxes, network_input, region
 from ml.models.card import Card
-from ml.models.engine import Engine, Floats
 from ml.models.probability import probabilities
 
 SHIPPED_MODEL = Path(__file__).resolve().parent.parent / "weights" / "model.onnx"
@@ -27,10 +27,10 @@ class Prediction:
     probabilities: dict[str, float]
     """The probability of every class, in the model's order."""
     photo: ImageInfo
-    logits: Floats  # (C,), the mean of the views'
+    logits: Floats  # (C,), the mean of the views' logits
     evidence: Floats  # (V, C, 7, 7), of each view
-    boxes: list[Box]  # of each view, in pixels of the upright photo
-    regions: list[Box]  # the box that the evidence of each view covers
+    boxes: list[Box]  # the box of each view, in pixels of the upright photo
+    regions: list[Box]  # the box that the evidence of each view covers, in the same pixels
     decode_ms: float
     inference_ms: float
 
@@ -50,7 +50,7 @@ class Predictor:
         Args:
             model: an ONNX file written by this project.
             threads: how many cores one prediction may use.
-            max_pixels: a photo with more pixels is refused before it is decoded.
+            max_pixels: a photo with more pixels is rejected before it is decoded.
             engine: an open engine; `model` and `threads` are then ignored.
 
         Raises:
@@ -96,19 +96,19 @@ class Predictor:
         view_logits, evidence = self.engine.run(pixels)  # (V, C), (V, C, 7, 7)
         logits = view_logits.mean(axis=0)  # (C,)
         finished = perf_counter()
-        chances = probabilities(logits, self.card.temperature)
-        places = boxes(decoded.info.width, decoded.info.height, self.card.preprocessing)
-        best = int(np.argmax(chances))
+        calibrated = probabilities(logits, self.card.temperature)
+        view_boxes = boxes(decoded.info.width, decoded.info.height, self.card.preprocessing)
+        best = int(np.argmax(calibrated))
         return Prediction(
             label=self.card.classes[best],
-            confidence=float(chances[best]),
-            accepted=bool(chances[best] >= self.card.threshold),
-            probabilities=dict(zip(self.card.classes, chances.tolist(), strict=True)),
+            confidence=float(calibrated[best]),
+            accepted=bool(calibrated[best] >= self.card.threshold),
+            probabilities=dict(zip(self.card.classes, calibrated.tolist(), strict=True)),
             photo=decoded.info,
             logits=logits,
             evidence=evidence,
-            boxes=places,
-            regions=[region(box, self.card.preprocessing) for box in places],
+            boxes=view_boxes,
+            regions=[region(box, self.card.preprocessing) for box in view_boxes],
             decode_ms=(ready - started) * 1000,
             inference_ms=(finished - ready) * 1000,
         )

@@ -1,10 +1,8 @@
 """Read the text files of a run folder. A missing file reads as empty."""
 
 import csv
-from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -14,24 +12,27 @@ from ml.errors import DataError
 from ml.files import read_json
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Strings = npt.NDArray[np.str_]
 History = dict[str, list[float]]
 
 LABEL_AUDIT, OLD_LABEL_AUDIT = "label_audit.csv", "doubts.csv"
-"""Out-of-fold predictions for training photos (`ml/runs/label_audit.py`): now, in older runs."""
+"""File of the out-of-fold predictions for training photos (`ml/runs/label_audit.py`); older runs
+use the second name."""
 
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """The rows of `predictions.csv` or `label_audit.csv`, which have the same columns."""
+    """The rows of `predictions.csv` or `label_audit.csv`; each column has the shape (N,)."""
 
     classes: tuple[str, ...]
-    split: tuple[str, ...]
-    file: tuple[str, ...]
-    truth: tuple[str, ...]
-    predicted: tuple[str, ...]
-    confidence: Floats  # (N,)
-    accepted: npt.NDArray[np.bool_]  # (N,)
-    loss: Floats  # (N,)
+    split: Strings
+    file: Strings
+    truth: Strings
+    predicted: Strings
+    confidence: Floats
+    accepted: Bools
+    loss: Floats
 
     @property
     def truth_probability(self) -> Floats:
@@ -39,27 +40,15 @@ class PredictionTable:
         return np.exp(-self.loss)
 
     @property
-    def correct(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> Bools:
         """Whether the predicted class is the true class, (N,)."""
-        return np.array([p == t for p, t in zip(self.predicted, self.truth, strict=True)], bool)
+        return np.asarray(self.predicted == self.truth)
 
     def of(self, split: str) -> "PredictionTable":
         """Return the rows of one split."""
-        rows = [i for i, name in enumerate(self.split) if name == split]
-
-        def pick(column: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(column[i] for i in rows)
-
-        return PredictionTable(
-            self.classes,
-            pick(self.split),
-            pick(self.file),
-            pick(self.truth),
-            pick(self.predicted),
-            self.confidence[rows],
-            self.accepted[rows],
-            self.loss[rows],
-        )
+        rows = self.split == split
+        columns = {name: value[rows] for name, value in vars(self).items() if name != "classes"}
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -70,9 +59,9 @@ class RunFolder:
     data: dict[str, Any]
     metrics: dict[str, Any]
     history: History
-    predictions: PredictionTable | None
+    predictions: PredictionTable | None  # for validation and test photos
     label_audit: PredictionTable | None  # for training photos
-    photos: Path  # the image folder, which may have been deleted since
+    photos: Path  # the image folder, which may no longer exist
 
     @property
     def reported_split(self) -> str:
@@ -110,30 +99,28 @@ def read_run(run: Path) -> RunFolder:
 
 def read_history(path: Path) -> History:
     """Return the columns of `history.csv`, with one value per epoch."""
-    header, *rows = _rows(path) or [[]]
-    columns = zip(header, *rows, strict=True) if rows else ()
-    return {name: [*map(float, values)] for name, *values in columns}
+    columns = zip(*_rows(path), strict=True)
+    return {name: [*map(float, values)] for name, *values in columns if values}
 
 
 def read_predictions(path: Path, classes: tuple[str, ...]) -> PredictionTable | None:
     """Return the rows of `predictions.csv`, or None if the file is missing or has no rows.
 
-    The probabilities of all classes are not read, because the file omits them if there are too
-    many. The probability of the true class follows from the loss.
+    The probabilities of the classes are not needed: that of the true class follows from the loss,
+    and the file omits them if there are too many.
     """
-    header, *rows = _rows(path) or [[]]
-    if not rows:
+    columns = {name: values for name, *values in zip(*_rows(path), strict=True)}
+    if not any(columns.values()):
         return None
-    columns = dict(zip(header, zip(*rows, strict=True), strict=True))
     return PredictionTable(
         classes,
-        columns["split"],
-        columns["file"],
-        columns["truth"],
-        columns["answer"],
-        np.array(columns["confidence"], dtype=np.float64),
-        np.array([value == "1" for value in columns["accepted"]]),
-        np.array(columns["loss"], dtype=np.float64),
+        split=np.array(columns["split"]),
+        file=np.array(columns["file"]),
+        truth=np.array(columns["truth"]),
+        predicted=np.array(columns["answer"]),
+        confidence=np.array(columns["confidence"], dtype=np.float64),
+        accepted=np.array(columns["accepted"]) == "1",
+        loss=np.array(columns["loss"], dtype=np.float64),
     )
 
 
@@ -145,7 +132,7 @@ def _rows(path: Path) -> list[list[str]]:
 
 
 def confused_pairs(confusion: list[list[int]], classes: list[str]) -> list[dict[str, Any]]:
-    """Return every pair of different true and predicted classes, most frequent first."""
+    """Return the pairs of true class and wrongly predicted class, most frequent first."""
     counts = np.array(confusion)
     pairs = [
         {
@@ -168,12 +155,8 @@ def suspected_label_errors(table: PredictionTable) -> list[int]:
     gives that class on photos labelled with it.
     """
     own, top = table.truth_probability, table.confidence
-    by_class: dict[str, list[float]] = defaultdict(list)
-    for label, probability in zip(table.truth, own, strict=True):
-        by_class[label].append(float(probability))
-    means = {label: mean(values) for label, values in by_class.items()}
-    confident = np.array(
-        [p >= means.get(label, np.inf) for label, p in zip(table.predicted, top, strict=True)]
-    )
+    labels, index = np.unique(table.truth, return_inverse=True)
+    means = dict(zip(labels, np.bincount(index, own) / np.bincount(index), strict=True))
+    confident = top >= [means.get(label, np.inf) for label in table.predicted]
     suspected = np.flatnonzero(~table.correct & confident)
     return [int(i) for i in suspected[np.argsort((own - top)[suspected], kind="stable")]]

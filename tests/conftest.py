@@ -1,4 +1,4 @@
-"""Fixtures for all tests. Photos are generated: no test needs the internet or other files."""
+"""Fixtures for all tests. Photos are drawn: no test needs the internet or other files."""
 
 import subprocess
 import time
@@ -11,6 +11,7 @@ import pytest
 
 from ml.data.synthetic import CLASSES, synthesize
 from ml.images.preprocessing import Preprocessing
+from ml.images.sandbox import end_idle
 from ml.models.card import Card
 from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.helpers import NO_RAY, ROOT, encoded, picture
@@ -18,9 +19,10 @@ from tests.helpers import NO_RAY, ROOT, encoded, picture
 
 @pytest.fixture(scope="session", autouse=True)
 def no_child_processes() -> Iterator[None]:
-    """Fail a run that leaves a child process running."""
+    """Fail the test run if it leaves a child process running."""
     before = _children()
     yield
+    end_idle()
     for _ in range(500):  # a child that was told to stop may need a moment
         left = {pid: command for pid, command in _children().items() if pid not in before}
         if not left:
@@ -30,7 +32,7 @@ def no_child_processes() -> Iterator[None]:
 
 
 def _children() -> dict[str, str]:
-    """Commands of this process's running children by process ID; empty without /proc."""
+    """The commands of this process's children by process ID; empty without /proc."""
     found = {}
     for path in Path("/proc/self/task").glob("*/children"):
         with suppress(OSError):  # the thread has ended
@@ -45,7 +47,7 @@ def _children() -> dict[str, str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_files_in_repository() -> Iterator[None]:
-    """Fail if the tests leave new files in the repository that git does not ignore."""
+    """Fail the test run if it leaves new files in the repository that git does not ignore."""
     before = _untracked()
     yield
     assert _untracked() <= before
@@ -74,7 +76,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """An image folder with ten pictures of two classes, which the test may change."""
+    """An image folder with five pictures of each of two classes, which the test may change."""
     synthesize(tmp_path / "drawn", images_per_class=5)
     (tmp_path / "photos").mkdir()
     for label in CLASSES[:2]:

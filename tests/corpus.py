@@ -1,6 +1,6 @@
 """Hostile and unusual files, generated on the fly, each with its expected outcome.
 
-The service may answer or refuse with the right kind of error. It must not crash, hang or leak.
+The service may predict or return the expected error. It must not crash, hang or leak memory.
 """
 
 import struct
@@ -31,7 +31,7 @@ FORMATS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "AVIF")
 class Case:
     """A file and its expected outcome: an error, or None if the file is a valid photo.
 
-    With `or_photo` it may also be decoded, because the damage may not show.
+    With `or_photo` it may also be decoded, because decoders may not notice the damage.
     """
 
     name: str
@@ -113,7 +113,7 @@ def _not_images() -> Iterator[Case]:
         "text that begins like a BMP": b"BMW is a maker of cars.",
         "HTML": b"<!doctype html><title>Not found</title>",
         "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        "SVG behind XML": b"<?xml version='1.0'?><!DOCTYPE svg [<!ENTITY a 'b'>]><svg>&a;</svg>",
+        "SVG after XML": b"<?xml version='1.0'?><!DOCTYPE svg [<!ENTITY a 'b'>]><svg>&a;</svg>",
         "PDF": b"%PDF-1.7\n1 0 obj",
         "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n(x) run",
         "EPS of DOS": b"\xc5\xd0\xd3\xc6" + bytes(28),
@@ -128,7 +128,7 @@ def _not_images() -> Iterator[Case]:
     }.items():
         yield Case(name, data, UnsupportedFormat)
     for format, data in ((format, samples()[format]) for format in FORMATS):
-        yield Case(f"{format} behind a space", b" " + data, UnsupportedFormat)
+        yield Case(f"{format} after a space", b" " + data, UnsupportedFormat)
     for name, start in (("JPEG", b"\xff\xd8\xff"), ("PNG", b"\x89PNG\r\n\x1a\n")):
         for other in FORMATS[2:]:
             data = start + samples()[other][len(start) :]
@@ -137,7 +137,7 @@ def _not_images() -> Iterator[Case]:
 
 def _bombs() -> Iterator[Case]:
     yield Case("PNG bomb", png(30_000, 30_000, zlib.compress(bytes(4_000_000))), TooManyPixels)
-    yield Case("PNG, 2^31 wide", png(2**31 - 1, 2**31 - 1, b""), TooManyPixels)
+    yield Case("PNG, 2^31 wide", png(2**31 - 1, 2**31 - 1), TooManyPixels)
     gif = encoded(pattern(), "GIF")
     yield Case("GIF bomb", gif[:6] + b"\xff\xff\xff\xff" + gif[10:], TooManyPixels)
     bmp = encoded(pattern(), "BMP")
@@ -148,14 +148,10 @@ def _bombs() -> Iterator[Case]:
         bomb = data[:at] + struct.pack(">HH", 65_500, 65_500) + data[at + 4 :]
         yield Case(f"{name} bomb", bomb, TooManyPixels)
     tiff = encoded(Image.new("1", (40, 40)), "TIFF", compression="group4")
-    for tag in (256, 257):  # its width and height, 16 bits each
-        tiff = tiff.replace(
-            struct.pack("<HHIH", tag, 3, 1, 40), struct.pack("<HHIH", tag, 3, 1, 65_000)
-        )
-    for tag in (256, 257):
-        tiff = tiff.replace(
-            struct.pack("<HHII", tag, 4, 1, 40), struct.pack("<HHII", tag, 4, 1, 65_000)
-        )
+    for tag in (256, 257):  # width and height, of 16 or 32 bits
+        for form, bits in (("<HHIH", 3), ("<HHII", 4)):
+            claim = struct.pack(form, tag, bits, 1, 40)
+            tiff = tiff.replace(claim, struct.pack(form, tag, bits, 1, 65_000))
     yield Case("TIFF bomb", tiff, TooManyPixels)
     webp = animated("WebP")
     yield Case("WebP bomb", webp[:24] + b"\xf0\x3e\x00" * 2 + webp[30:], TooManyPixels)
@@ -181,17 +177,13 @@ def _metadata() -> Iterator[Case]:
     yield Case("GIF, thousands of frames", samples()["GIF"][:-1] + frame * 20_000 + b";", None)
     profile = encoded(image, "JPEG", icc_profile=bytes(300_000))
     yield Case("JPEG, a large colour profile", profile, None)
-    yield Case("JPEG, a broken profile", jpeg_with(0xE2, b"ICC_PROFILE\x00"), UnreadableImage)
-    yield Case(
-        "JPEG, broken EXIF", jpeg_with(0xE1, b"Exif\x00\x00II*\x00\xff\xff\xff\xff broken"), None
-    )
+    yield Case("JPEG, a broken profile", jpeg_with(0xE2, b"ICC_PROFILE\x00"), None)
+    broken = jpeg_with(0xE1, b"Exif\x00\x00II*\x00\xff\xff\xff\xff broken")
+    yield Case("JPEG, broken EXIF", broken, None)
     loop = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x08"
-    yield Case("JPEG, EXIF that leads back to itself", jpeg_with(0xE1, loop), None)
-    yield Case(
-        "JPEG, broken list of pictures",
-        jpeg_with(0xE2, b"MPF\x00II*\x00\x08\x00\x00\x00\xff"),
-        None,
-    )
+    yield Case("JPEG, EXIF with a circular link", jpeg_with(0xE1, loop), None)
+    pictures = jpeg_with(0xE2, b"MPF\x00II*\x00\x08\x00\x00\x00\xff")
+    yield Case("JPEG, broken list of pictures", pictures, None)
     yield Case("JPEG, broken Photoshop block", jpeg_with(0xED, b"Photoshop 3.0\x008BIM\x04"), None)
     page = Image.new("L", (1, 1))
     many = encoded(page, "TIFF", save_all=True, append_images=[page] * 200)
@@ -201,7 +193,7 @@ def _metadata() -> Iterator[Case]:
     (entries,) = struct.unpack("<H", tiff[directory : directory + 2])
     after = directory + 2 + 12 * entries
     circle = tiff[:after] + struct.pack("<I", directory) + tiff[after + 4 :]
-    yield Case("TIFF whose pages go in a circle", circle, None)
+    yield Case("TIFF with a circular list of pages", circle, None)
     yield Case("TIFF whose pages share their entries", shared_directories(), UnreadableImage)
     for name, order in (("TIFF", "<"), ("BigTIFF", "<"), ("TIFF, big-endian", ">")):
         pages = directories([1] * 5000, order, big=name == "BigTIFF")
@@ -210,9 +202,8 @@ def _metadata() -> Iterator[Case]:
 
 def _broken() -> Iterator[Case]:
     for width, height in ((0, 0), (0, 40), (48, 0)):
-        yield Case(
-            f"PNG, {width}x{height}", png(width, height, zlib.compress(b"")), UnreadableImage
-        )
+        empty = png(width, height, zlib.compress(b""))
+        yield Case(f"PNG, {width}x{height}", empty, UnreadableImage)
         data = samples()["JPEG"]
         at = data.index(b"\xff\xc0") + 5
         none = data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
@@ -223,7 +214,7 @@ def _broken() -> Iterator[Case]:
     scans = samples()["JPEG, progressive"]
     last = scans.rindex(b"\xff\xda")
     over = scans[:-2] + scans[last:-2] * 3000 + scans[-2:]
-    yield Case("JPEG drawn over and over", over, UnreadableImage)
+    yield Case("JPEG with thousands of scans", over, UnreadableImage)
     for name, data in samples().items():
         middle = len(data) // 2
         holed = data[:middle] + bytes(len(data) - middle)

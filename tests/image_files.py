@@ -1,4 +1,4 @@
-"""Build image files of unusual structure, byte by byte."""
+"""Images and image files of unusual structure, built byte by byte."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ from tests.helpers import encoded
 
 
 def pattern(width: int = 48, height: int = 40) -> Image.Image:
-    """Colours, edges and noise: differences between decoders show."""
+    """An image with colours, edges and noise, on which decoders differ."""
     noise = np.random.default_rng(width * height).integers(0, 60, (height, width, 3))
     noise[: height // 2, : width // 3] += (150, 0, 60)
     noise[height // 3 :, width // 2 :] += (0, 190, 20)
@@ -18,18 +18,18 @@ def pattern(width: int = 48, height: int = 40) -> Image.Image:
 
 
 def animated(format: str) -> bytes:
-    """Three frames."""
+    """An animation of three frames."""
     frames = [pattern().rotate(turn) for turn in (0, 90, 180)]
     return encoded(frames[0], format, save_all=True, append_images=frames[1:])
 
 
 def gray16() -> Image.Image:
-    """Sixteen bits a pixel."""
+    """A grey image with 16 bits per pixel."""
     return Image.fromarray(np.asarray(pattern().convert("L")).astype(np.uint16) * 257)
 
 
 def directories(entries: list[int], order: str = "<", big: bool = False) -> bytes:
-    """A TIFF of directories only; `entries` has the number of empty entries of each."""
+    """A TIFF of directories only; `entries` has the number of empty entries in each directory."""
     count, link, size = ("Q", "Q", 20) if big else ("H", "I", 12)
     at = 16 if big else 8
     data = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}H", 43 if big else 42)
@@ -42,7 +42,7 @@ def directories(entries: list[int], order: str = "<", big: bool = False) -> byte
 
 
 def shared_directories(pages: int = 100, entries: int = 60_000) -> bytes:
-    """A valid TIFF, then pages that start twelve bytes apart in one shared list of entries."""
+    """A valid TIFF page, then pages that share a list of entries and begin 12 bytes apart."""
     tiff = encoded(Image.new("L", (8, 8)), "TIFF")
     (first,) = struct.unpack("<I", tiff[4:8])
     (own,) = struct.unpack("<H", tiff[first : first + 2])
@@ -63,12 +63,12 @@ def shared_directories(pages: int = 100, entries: int = 60_000) -> bytes:
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """A chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, content: bytes, interlaced: bool = False) -> bytes:
-    """An RGB PNG whose header claims this size."""
+def png(width: int, height: int, content: bytes = b"", interlaced: bool = False) -> bytes:
+    """An RGB PNG whose header claims this size; by default it has no pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, interlaced)
     parts = chunk(b"IHDR", header), chunk(b"IDAT", content), chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

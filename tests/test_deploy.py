@@ -160,9 +160,9 @@ def test_pod_uses_existing_routes_settings_and_user() -> None:
 
 def test_dashboard_uses_metrics_and_labels_of_the_service(shipped: Predictor, photo: bytes) -> None:
     metrics = Metrics()
-    record = RequestRecord(read_seconds=0.1)
+    record = RequestRecord(route="/predict", status=200, read_seconds=0.1)
     record.classified.append(Classified(shipped.predict(photo), shipped.card, 0.1, None))
-    metrics.observe_request("/predict", 200, "", 0.1, record)
+    metrics.observe_request(record)
     metrics.set_model("a", "b", "c", "d")
     samples: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.text().decode()):

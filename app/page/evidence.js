@@ -74,7 +74,7 @@ function drawMap(values, most) {
   });
 }
 
-// Converts a position from 0 to 1 in that bounding box to pixels of the photo.
+// Converts a position from 0 to 1 in the bounding box of the crops to pixels of the photo.
 function pointAt(across, down) {
   const [left, top, right, bottom] = shown.box;
   return [left + across * (right - left), top + down * (bottom - top)];

@@ -135,7 +135,7 @@ function fit(photo) {
   const drawn = element("photo").firstChild ?? { width: 4, height: 3 };
   const { width, height } = photo.answer?.image ?? drawn;
   element("frame").style.setProperty("--ratio", width / height);
-  // Only the map is shown if the browser does not turn the photo upright: it would not match.
+  // If the browser does not turn the photo upright, the map would not match it: show only the map.
   const isTurned = photo.answer && element("photo").firstChild && (drawn.width > drawn.height) !== (width > height);
   if (isTurned && width !== height) blank(photo, "This browser cannot show the photo upright, so only the evidence map is shown.");
 }

@@ -1,6 +1,6 @@
 // Draws a photo as the service reads it: its first frame, upright.
 
-// Images of 2 x 1 pixels that their EXIF orientation rotates by 90 degrees: they show whether this
+// Images of 2 x 1 pixels with an EXIF orientation of 90 degrees: their width shows whether this
 // browser applies the orientation for a format. All browsers do so for JPEG and AVIF.
 const ROTATED = {
   PNG: "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAAGmVYSWZNTQAqAAAACAABARIAAwAAAAEABgAAAAAAANZnS2kAAAAPSURBVHjaY2BgYGBgYAAAAAcAAe5a3l4AAAAASUVORK5CYII=",

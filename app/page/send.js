@@ -41,7 +41,7 @@ export async function predict(file, signal, report) {
   }
 }
 
-// The model card needs the same key, so a photo is not uploaded in vain.
+// The model card needs the same key: requesting it first saves a useless upload.
 async function rejectedKey() {
   const { status, ...body } = await model();
   return status === 401 ? { status, body } : null;

@@ -4,13 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from app.api_keys import ProtectedService
+from app.api_keys import ProtectedService, PublicService
 from app.errors import NotReady, Unauthorized
 from app.examples import NOT_HEALTHY
 from app.metrics import CONTENT_TYPE
 from app.responses import error_responses
 from app.schemas import Health, ModelCard
-from app.state import PublicService
 
 router = APIRouter(tags=["Operations"])
 

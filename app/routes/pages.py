@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 PAGE = Path(__file__).parent.parent / "page"
-# Not mounted: paths would be wrong behind a proxy that strips ROOT_PATH.
+# Not mounted as a sub-app: paths would be wrong behind a proxy that strips ROOT_PATH.
 # The package is located but never imported; its files are read on demand.
 _FILES = StaticFiles(directory=PAGE, packages=[("fastapi_swagger", "resources")])
 

@@ -10,12 +10,11 @@ from app import errors
 from app.api_keys import ProtectedService
 from app.disconnect import cancel_on_disconnect
 from app.examples import PREDICTION_EXAMPLES
-from app.middleware.request_id import request_id
+from app.inference import Inference
 from app.record import RequestRecord
 from app.responses import error_responses, to_prediction
 from app.schemas import Batch, BatchError, BatchResult, EvidenceKind, Prediction
-from app.state import Service
-from app.uploads import BATCH_BODY, REQUEST_BODY, read_photo, read_photos
+from app.uploads import BATCH_BODY, PHOTO_BODY, read_photo, read_photos
 from ml.errors import ImageError
 
 router = APIRouter(tags=["Photos"])
@@ -25,10 +24,7 @@ TopK = Annotated[
 ]
 Evidence = Annotated[
     EvidenceKind,
-    Query(
-        description="Return which regions of the photo speak for and against each class: "
-        "as numbers (`grid`) or as a picture (`png`)."
-    ),
+    Query(description="Also return evidence by region, as numbers (`grid`) or a picture (`png`)."),
 ]
 _ERRORS = (
     errors.NoImage,
@@ -47,7 +43,7 @@ _IMAGE_ERRORS = errors.PhotoTooLarge, errors.NotAnImage, errors.DamagedImage
 @router.post(
     "/predict",
     responses=error_responses(*_ERRORS, *_IMAGE_ERRORS) | {200: PREDICTION_EXAMPLES},
-    openapi_extra=REQUEST_BODY,
+    openapi_extra=PHOTO_BODY,
     summary="Classify a photo",
 )
 async def predict(
@@ -62,7 +58,7 @@ async def predict(
         work = service.inference.predict(photo, evidence)
         classified = await cancel_on_disconnect(request.receive, work)
     record.classified.append(classified)
-    return to_prediction(classified, request_id(request.scope), top_k)
+    return to_prediction(classified, record.request_id, top_k)
 
 
 @router.post(
@@ -73,37 +69,31 @@ async def predict(
 )
 async def predict_batch(request: Request, service: ProtectedService, top_k: TopK = None) -> Batch:
     """Send the photos as form fields `files`. A photo that cannot be used fails alone."""
-    record = RequestRecord.of(request.scope)
+    record, settings = RequestRecord.of(request.scope), service.settings
     async with service.admit() as slot:
         started = perf_counter()
-        limits = service.settings.max_body_bytes, service.settings.max_files
-        photos = await read_photos(request, *limits, slot)
+        photos = await read_photos(request, settings.max_body_bytes, settings.max_files, slot)
         record.read_seconds = perf_counter() - started
-        work = _predict_all(service, request, photos, top_k)
+        work = _predict_all(service.inference, photos, record, top_k)
         results = await cancel_on_disconnect(request.receive, work)
     record.photos, record.failed = len(results), sum(one.error is not None for one in results)
     return Batch(results=results)
 
 
 async def _predict_all(
-    service: Service, request: Request, photos: list[tuple[str, bytes]], top_k: int | None
+    inference: Inference, photos: list[tuple[str, bytes]], record: RequestRecord, top_k: int | None
 ) -> list[BatchResult]:
-    async with asyncio.TaskGroup() as group:  # any error but an ImageError cancels all
-        tasks = [
-            group.create_task(_predict_one(service, request, name, photo, top_k))
-            for name, photo in photos
-        ]
+    async def predict_one(name: str, photo: bytes) -> BatchResult:
+        try:
+            classified = await inference.predict(photo)
+        except ImageError as error:
+            reason = errors.from_image_error(error)
+            reported = BatchError(detail=str(reason), code=reason.code)
+            return BatchResult(filename=name, error=reported)
+        record.classified.append(classified)
+        prediction = to_prediction(classified, record.request_id, top_k)
+        return BatchResult(filename=name, prediction=prediction)
+
+    async with asyncio.TaskGroup() as group:  # any other error cancels all photos
+        tasks = [group.create_task(predict_one(name, photo)) for name, photo in photos]
     return [task.result() for task in tasks]
-
-
-async def _predict_one(
-    service: Service, request: Request, name: str, photo: bytes, top_k: int | None
-) -> BatchResult:
-    try:
-        classified = await service.inference.predict(photo)
-    except ImageError as error:
-        reason = errors.from_image_error(error)
-        return BatchResult(filename=name, error=BatchError(detail=str(reason), code=reason.code))
-    RequestRecord.of(request.scope).classified.append(classified)
-    prediction = to_prediction(classified, request_id(request.scope), top_k)
-    return BatchResult(filename=name, prediction=prediction)

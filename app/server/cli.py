@@ -63,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def limit_workers(workers: int) -> int:
-    """Return the number of workers to start. More workers than CPUs would not serve more."""
+    """Return the number of workers to start. More workers than CPUs would not be faster."""
     if workers > (cpus := usable_cpus()):
         log.warning("starting %s workers instead of %s: one per CPU", cpus, workers)
     return min(workers, cpus)
@@ -83,9 +83,8 @@ def check_settings() -> None:
         Settings.from_environment()
     except ValidationError as error:
         for problem in error.errors():
-            name = str(problem["loc"][0])
-            variable = f"{PREFIX}{name.upper()}"
-            log.critical("cannot serve: setting %s (%s): %s", name, variable, problem["msg"])
+            name, why = str(problem["loc"][0]), problem["msg"]
+            log.critical("cannot serve: setting %s (%s%s): %s", name, PREFIX, name.upper(), why)
         sys.exit(STARTUP_FAILURE)
 
 
@@ -94,10 +93,10 @@ def main() -> None:
     # SIGHUP would end the process. It stays blocked until there is a model to reload.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     arguments = parse_arguments()
-    logs.configure(os.environ.get("SKYSPOTTER_LOG_FORMAT") or "console")  # invalid settings too
+    logs.configure(os.environ.get("SKYSPOTTER_LOG_FORMAT") or "console")  # check_settings may log
     raise_file_limit()
     workers = limit_workers(arguments.workers)
-    os.environ["WEB_CONCURRENCY"] = str(workers)  # settings.threads divides by it
+    os.environ["WEB_CONCURRENCY"] = str(workers)  # the default of settings.threads uses it
     check_settings()
     config = Config(
         "app.main:app",
@@ -113,11 +112,8 @@ def main() -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_worker_healthcheck=HEALTH_CHECK_SECONDS,
     )
-    run_one_process(config) if workers == 1 else run_workers(config)
-
-
-def run_one_process(config: Config) -> None:
-    """Serve in this process."""
+    if workers > 1:
+        return run_workers(config)
     server = GracefulServer(config)
     with suppress(KeyboardInterrupt):  # uvicorn raises it again after the shutdown
         server.run()

@@ -13,8 +13,8 @@ from http import HTTPStatus
 from app.admission import Admission
 from app.errors import Overloaded, RequestError, error_body
 from app.metrics import Metrics
-from app.middleware.request_id import HEADER, valid_or_new_id
-from app.middleware.security_headers import HEADERS
+from app.middleware import SECURITY_HEADERS
+from app.record import ID_HEADER, valid_or_new_id
 
 _ROUTES = ("/predict", "/predict/batch")
 _PLACEHOLDER_ID = "0" * 32
@@ -27,17 +27,12 @@ class LoadShedder:
     """Rejects photo requests while the queue is full. The server asks it after the headers."""
 
     def __init__(self, admission: Admission, metrics: Metrics, root_path: str = "") -> None:
-        self._admission, self._metrics = admission, metrics
+        self.admission, self._metrics = admission, metrics
         self._routes = {
             f"{root}{route}".encode(): route for route in _ROUTES for root in ("", root_path)
         }
         self._rejected: Counter[str] = Counter()  # by route, since the last report
         self._response = error_bytes(Overloaded(), _PLACEHOLDER_ID)
-
-    @property
-    def is_shedding(self) -> bool:
-        """Whether a photo request that arrived now would be rejected."""
-        return self._admission.is_full
 
     def route(self, path: bytes) -> str:
         """Return the photo route of a path, or an empty string."""
@@ -68,13 +63,8 @@ class LoadShedder:
 def error_bytes(error: RequestError, request_id: str) -> bytes:
     """Return an error as an HTTP/1.1 response."""
     body = json.dumps(error_body(error, request_id))
-    headers = {
-        "Content-Type": "application/json",
-        "Content-Length": str(len(body)),
-        HEADER: request_id,
-        **HEADERS,
-        **error.headers,
-    }
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    headers |= {ID_HEADER: request_id, **SECURITY_HEADERS, **error.headers}
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", body]).encode()

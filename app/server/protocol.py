@@ -1,8 +1,8 @@
 """uvicorn's HTTP/1.1 protocol with limits on connections, header size and time.
 
 uvicorn waits forever for a client that sends one byte at a time or does not read its response, and
-it buffers headers without a limit. This protocol closes a connection if the request is not complete
-in time or the response is not read in time, and it limits the number of connections.
+it buffers headers without a limit. This protocol sets a limit for each, and for the number of
+connections.
 """
 
 import resource
@@ -16,7 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.errors import BadRequest
-from app.middleware.request_id import HEADER, valid_or_new_id
+from app.record import ID_HEADER, valid_or_new_id
 from app.server.load_shedding import LoadShedder, error_bytes
 from app.server.supervisor import KEEP_ALIVE_SECONDS
 from app.settings import Settings
@@ -31,13 +31,13 @@ HEADER_SECONDS = 10.0
 GRACE_SECONDS = 5.0
 """Added to the app's own timeout, so that the app can answer 504 before the connection closes."""
 LINGER_SECONDS = 2.0
-"""Timeout for the rest of a request body after the response to it."""
+"""Timeout for the rest of a request body if the response was sent before it was complete."""
 SHUTDOWN_SECONDS = 0.5
 """During shutdown, how long an idle connection stays open for a request that is on its way."""
 
-_ID = HEADER.lower().encode()
+_ID = ID_HEADER.lower().encode()
 _RESPONSE_SENT: Any = SimpleNamespace(response_complete=True, message_event=Event())
-"""Stands for a request that was rejected early: uvicorn discards the body of such a cycle."""
+"""The cycle of a request that was rejected early. It is complete, so uvicorn discards the body."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -99,8 +99,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return self.transport.abort()
         self._idle.pop(self, None)
         self._receiving = True
-        if route := self._overloaded_route():
-            return self._reject(route)
+        if self._reject_early():
+            return
         self._start_read_timer(self._timeout)
         super().on_headers_complete()
         self.cycle.transport = cast(Transport, _LingeringTransport(self.transport, self._close))
@@ -128,8 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # The read timer replaces uvicorn's keep-alive timer, which would keep closed connections
         # in memory.
         self._unset_keepalive_if_required()
-        is_closing = self.transport.is_closing()
-        if self.cycle.response_complete and not self._receiving and not is_closing:
+        if self.cycle.response_complete and not (self._receiving or self.transport.is_closing()):
             self._await_request()
 
     def pause_writing(self) -> None:
@@ -156,32 +155,31 @@ class BoundedProtocol(HttpToolsProtocol):
         self._idle.pop(self, None)
         super().connection_lost(exc)
 
-    def _overloaded_route(self) -> str:
-        """Return the route of a request that can be rejected without the app, or an empty string.
+    def _reject_early(self) -> bool:
+        """If the queue is full, answer 503 and discard the body. Return whether this was done.
 
         The app itself answers a request that waits behind another one, expects `100-continue`, or
         comes from a web page (its response needs CORS headers). It also answers if the client does
         not read its responses, and during shutdown, to send `Connection: close`.
         """
         shedder: LoadShedder | None = self.app_state.get("load_shedder")
-        if shedder is None or not shedder.is_shedding or self.parser.get_method() != b"POST":
-            return ""
+        if shedder is None or not shedder.admission.is_full or self.parser.get_method() != b"POST":
+            return False
         is_pipelined = self.cycle is not None and not self.cycle.response_complete
         needs_app = any(name in (b"origin", b"expect") for name, _ in self.headers)
         if is_pipelined or needs_app or self.flow.write_paused or self._is_shutting_down:
-            return ""
-        return shedder.route(httptools.parse_url(self.url).path)
-
-    def _reject(self, route: str) -> None:
-        """Answer 503 and discard the body."""
+            return False
+        route = shedder.route(httptools.parse_url(self.url).path)
+        if not route:
+            return False
         request_id = next((value for name, value in self.headers if name == _ID), b"")
-        shedder: LoadShedder = self.app_state["load_shedder"]
         self.transport.write(shedder.reject(route, request_id.decode("latin-1")))
         self.cycle = _RESPONSE_SENT
         self._idle[self] = None
         if self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive():
             self._closing = True
         self._start_read_timer(LINGER_SECONDS if self._closing else self._timeout)
+        return True
 
     @property
     def _is_shutting_down(self) -> bool:

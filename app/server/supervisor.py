@@ -7,7 +7,8 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from uvicorn import Server
 from uvicorn.supervisors import multiprocess
@@ -48,19 +49,16 @@ class GracefulServer(Server):
         """Send `Connection: close` for a moment, accept queued connections, then stop listening."""
         self.server_state.default_headers.append((b"connection", b"close"))
         await asyncio.sleep(STOP_DELAY_SECONDS)
-        loop = asyncio.get_running_loop()
+        loop, protocol = asyncio.get_running_loop(), cast(Any, self.config.http_protocol_class)
+        create = partial(protocol, self.config, self.server_state, self.lifespan.state)
         accepting = [
-            loop.create_task(loop.connect_accepted_socket(self._create_protocol, connection))
+            loop.create_task(loop.connect_accepted_socket(create, connection))
             for server in self.servers
             for listener in server.sockets
             for connection in _accept_queued(listener.fileno())
         ]
         await super().shutdown(sockets)
         await asyncio.gather(*accepting, return_exceptions=True)
-
-    def _create_protocol(self) -> Any:
-        protocol_class: Any = self.config.http_protocol_class
-        return protocol_class(self.config, self.server_state, self.lifespan.state)
 
 
 class Worker(multiprocess.Process):

@@ -1,1 +1,1 @@
-"""Shared code of the serving benchmarks: processes, the load tool and photos."""
+"""Shared code of the serving benchmarks: servers, clients, photos and result tables."""

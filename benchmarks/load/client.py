@@ -1,6 +1,6 @@
 """A fast HTTP/1.1 client: persistent connections, requests prepared as bytes.
 
-It takes about 20 microseconds a request, so that it can share the cores with the server.
+It needs about 20 microseconds a request, so it can share the cores with the server.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A response, and the seconds until it arrived."""
 
     status: int
@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._received = bytearray()
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._waiting: asyncio.Future[Response] | None = None
         self._started = 0.0
         self.transport: Any = None
         self.open = True
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         """Keep the transport."""
         self.transport = transport
 
-    def ask(self, request: bytes) -> "asyncio.Future[Answer]":
+    def ask(self, request: bytes) -> "asyncio.Future[Response]":
         """Send a request; the future raises ConnectionError if the connection closes first."""
         self._waiting = asyncio.get_running_loop().create_future()
         self._started = time.perf_counter()
@@ -81,11 +81,11 @@ class Connection(asyncio.Protocol):
         if len(received) < end + 4 + length:
             return
         seconds = time.perf_counter() - self._started
-        answer = Answer(int(head[9:12]), head, bytes(received[end + 4 :]), seconds)
+        response = Response(int(head[9:12]), head, bytes(received[end + 4 :]), seconds)
         received.clear()
         self.open &= b"\r\nconnection: close" not in head
         if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(answer)
+            self._waiting.set_result(response)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail the pending request."""
@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
             self._waiting.set_exception(exc or ConnectionResetError())
 
 
-async def ask(port: int, request: bytes) -> Answer:
+async def ask(port: int, request: bytes) -> Response:
     """Send one request on a new connection."""
     connection = await Connection.to(port)
     try:

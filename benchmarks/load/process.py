@@ -17,7 +17,7 @@ from ml.cpus import usable_cpus
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120
-KB = 1024  # in a MB; /proc counts in KB
+KB_PER_MB = 1024  # /proc counts in KB
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Server:
 
     port: int
     process: subprocess.Popen[bytes]
-    first_answer: float
-    """Seconds from the process' start."""
+    first_response: float
+    """Seconds from the start of the process."""
 
     def ask(self, photo: Photo) -> bytes | None:
-        """Return one response's body, on a new connection; None if it fails or is not 200."""
+        """Send a photo on a new connection; return the body, or None if the status is not 200."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("POST", "/predict", photo.body, {"Content-Type": photo.type})
@@ -43,11 +43,11 @@ class Server:
             connection.close()
 
     def cpu_ms(self) -> float:
-        """Processor time of all its processes so far; other programs hardly affect it."""
+        """Return the CPU time of all its processes so far; other programs hardly affect it."""
         ticks = 0
         for pid in _family(self.process.pid):
             with suppress(OSError):
-                ticks += sum(int(field) for field in _stat(pid)[11:13])
+                ticks += sum(int(field) for field in _stat(pid)[11:15])  # and of ended children
         return ticks * 1000 / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> list[tuple[float, float]]:
@@ -59,7 +59,7 @@ class Server:
             except OSError:  # the process has just ended
                 continue
             sizes = {name: int(rest.split()[0]) for name, rest in (x.split(":") for x in lines)}
-            found.append((sizes["Pss"] / KB, sizes["Rss"] / KB))
+            found.append((sizes["Pss"] / KB_PER_MB, sizes["Rss"] / KB_PER_MB))
         return sorted(found, reverse=True)
 
 
@@ -70,7 +70,7 @@ def running(command: list[str], photo: Photo, cpus: str | None = None) -> Iterat
     In the command, `{port}` is replaced by a free port and `{workers}` by the number of CPUs.
 
     Raises:
-        RuntimeError: if it exits or does not respond in time; with the end of its log.
+        RuntimeError: if it exits or does not respond in time; contains the end of its log.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -104,13 +104,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in family[1:]:  # those that outlived their parent
+    for pid in family[1:]:  # children that outlived their parent
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
 def _family(pid: int) -> list[int]:
-    """Return a process and all its descendants, in whatever session."""
+    """Return a process and all its descendants, in any session."""
     parents: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # the process has just ended
@@ -122,5 +122,5 @@ def _family(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name, which may contain spaces and parentheses."""
+    """Return the fields of /proc/PID/stat after the name, which may contain spaces and `)`."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

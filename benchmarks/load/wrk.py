@@ -1,4 +1,4 @@
-"""The load tool `wrk`: one thread, several connections that are never idle."""
+"""Run the load tool `wrk`, with one thread and several connections that are never idle."""
 
 import json
 import subprocess
@@ -54,8 +54,8 @@ def load(port: int, photo: Photo, connections: int, seconds: int) -> Load:
         run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     if run.returncode:
         raise RuntimeError(f"wrk failed: {run.stderr or run.stdout}")
-    told = json.loads(run.stdout[run.stdout.rindex("{") :])
-    if told["bad"]:
-        raise RuntimeError(f"{told['bad']} of {told['requests']} requests failed")
-    rate = told["requests"] / (told["microseconds"] / 1e6)
-    return Load(told["requests"], rate, told["p50"] / 1000, told["p99"] / 1000)
+    results = json.loads(run.stdout[run.stdout.rindex("{") :])
+    if results["bad"]:
+        raise RuntimeError(f"{results['bad']} of {results['requests']} requests failed")
+    rate = results["requests"] / (results["microseconds"] / 1e6)
+    return Load(results["requests"], rate, results["p50"] / 1000, results["p99"] / 1000)

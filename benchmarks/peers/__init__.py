@@ -1,1 +1,1 @@
-"""The same network on other servers, written as their documentation suggests."""
+"""The same network on other servers, written as in their documentation."""

@@ -18,7 +18,7 @@ mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
 
 @app.post("/predict")
 def predict(file: Annotated[bytes, File()]) -> dict[str, object]:
-    """Run the network as in most tutorials, without gradients."""
+    """Run the network without gradients, as in most tutorials."""
     with torch.inference_mode():
         pixels = torch.from_numpy(read(file).copy()).float() / 255
         logits = network(((pixels - mean) / deviation).permute(0, 3, 1, 2)).logits

@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 def read(data: bytes | Image.Image, shorter_side: int = 256, size: int = 224) -> Pixels:
     """Decode, apply the EXIF orientation, crop and resize: (1, size, size, 3), RGB.
 
-    Cropping before resizing gives what the model's card asks for, and is faster.
+    Cropping before resizing gives the input that the model's card describes, and is faster.
     """
     image = Image.open(BytesIO(data)) if isinstance(data, bytes) else data
     image = ImageOps.exif_transpose(image).convert("RGB")

@@ -92,7 +92,7 @@ def show_model(card: Card, file: Path, console: Console) -> None:
         "file": f"{file}, {file.stat().st_size / 1e6:.1f} MB",
         "version": card.version,
         "network": card.network,
-        "precision": _precision(card),
+        "precision": f"int8: {int8.summary()}" if (int8 := card.quantised) else "float32",
         "classes": f"{len(card.classes)}: {listing(card.classes)}",
         "preprocessing": ", ".join(f"{k} {v}" for k, v in card.preprocessing.model_dump().items()),
         "temperature": f"{card.temperature:g}",
@@ -124,17 +124,6 @@ def _show_metrics(card: Card, console: Console) -> None:
         f1 = [of.get("classes", {}).get(label, {}).get("f1") for of in measured.values()]
         classes.add_row(escape(label), *("" if of is None else f"{of:.3f}" for of in f1))
     console.print(metrics, classes)
-
-
-def _precision(card: Card) -> str:
-    if card.quantised is None:
-        return card.precision
-    of = card.quantised
-    return (
-        f"{card.precision}: accuracy {of.accuracy:.2%} (float32: {of.accuracy_float32:.2%}); same "
-        f"label for {of.label_agreement:.1%} of {plural(of.photos, 'photo')} ({of.split}); "
-        f"probabilities differ by at most {of.largest_probability_difference:.3f}"
-    )
 
 
 def _read_card(file: Path) -> Card:

@@ -185,9 +185,10 @@ def export(
     if int8 != (calibration_data is not None):
         raise typer.BadParameter("Use --int8 and --calibration-data together.")
     if calibration_data is not None:
-        from ml.export.int8 import export_int8, show_quantised
+        from ml.export.int8 import export_int8
 
-        show_quantised(export_int8(source, output, calibration_data), console)
+        quantised = export_int8(source, output, calibration_data)
+        console.print(f"{output}: {quantised.summary()}.")
         return
     difference = export(source, output)
     console.print(f"{output}: agrees with PyTorch to {difference:.1e}.")

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.errors import ImageError, Rejected, sentence
 from ml.predictor import Prediction, Predictor
 
@@ -36,7 +36,7 @@ def predict_files(
         except (ImageError, OSError) as error:
             return path, Rejected(sentence(error))
 
-    return on_all_cpus(predict, files)
+    return in_threads(predict, files)
 
 
 def write_predictions(

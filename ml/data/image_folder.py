@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.data.class_folders import list_class_folders, list_files
 from ml.data.duplicates import find_duplicates
 from ml.data.sample import Dropped, Sample
@@ -180,5 +180,5 @@ def _inspect_files(samples: list[Sample]) -> list[tuple[Sample, Fingerprint] | R
         print = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
         return replace(sample, size=photo.image.size, format=photo.info.format), print
 
-    found = on_all_cpus(inspect, samples)
+    found = in_threads(inspect, samples)
     return list(track_progress(found, "Inspecting the photos", len(samples)))

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 from ml.data.class_folders import class_of, list_files
 from ml.data.image_folder import OOD_LABEL, ImageFolder
 from ml.data.sample import Dropped, Sample
@@ -115,7 +115,7 @@ def _read_record(summary: Path) -> dict[str, Any]:
 
 def drop_unreadable(folder: ImageFolder, unreadable: set[Path]) -> ImageFolder:
     """Drop photos that training could not read, and validation and test photos that fail now."""
-    readable = on_all_cpus(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
+    readable = in_threads(lambda s: s.split == "train" or can_decode(s.path), folder.samples)
     checked = zip(folder.samples, readable, strict=True)
     samples = tuple(sample for sample, ok in checked if ok and sample.path not in unreadable)
     return replace(folder, samples=samples)

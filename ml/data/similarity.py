@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ml.cpus import on_all_cpus
+from ml.cpus import in_threads
 
 # Limits for copies: the bits that differ (of 512), the mean and the largest difference in levels
 # (of 255). Measured on 225 photos and drawings: resized and recompressed copies differ by up to 35
@@ -84,7 +84,7 @@ def similar_pairs(prints: Sequence[Fingerprint]) -> Iterator[Pair]:
             found += _match_thumbnails(thumbnails, blocks, order[row], order[other], bits)
         return found
 
-    for pairs in on_all_cpus(compare, range(0, len(prints), _ROWS)):
+    for pairs in in_threads(compare, range(0, len(prints), _ROWS)):
         yield from pairs
 
 

@@ -1,16 +1,33 @@
-"""What the engines have in common: they read a model file and keep its card."""
+"""The interface of inference engines, and the base class of engines that load a model file."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from pathlib import Path
+from typing import Literal, Protocol
 
-from ml.models.engine import Floats, Pixels
+import numpy as np
+import numpy.typing as npt
+
+from ml.images.colour import Pixels as Pixels
+from ml.models.card import Card
 from ml.models.onnx_file import ModelFile
 
+Floats = npt.NDArray[np.float32]
+EngineName = Literal["onnxruntime", "openvino", "torch"]
 
-class FileEngine(ABC):
-    """An engine that runs a model file."""
+
+class Engine(Protocol):
+    """Run one model. It may be called from several threads at once."""
 
     name: str
+    card: Card
+
+    @abstractmethod
+    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
+        """Compute logits (N, C) and evidence (N, C, H/32, W/32) of RGB bytes (N, H, W, 3)."""
+
+
+class FileEngine(Engine):
+    """Load a model file and keep its card."""
 
     def __init__(self, model: Path | ModelFile, threads: int = 1) -> None:
         """Load a model file.
@@ -29,7 +46,3 @@ class FileEngine(ABC):
     @abstractmethod
     def _load(self, file: ModelFile, threads: int) -> None:
         """Load the network."""
-
-    @abstractmethod
-    def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
-        """Compute logits (N, C) and evidence (N, C, H/32, W/32) of RGB bytes (N, H, W, 3)."""

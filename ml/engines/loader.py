@@ -5,30 +5,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ml.engines.base import Engine, EngineName
+from ml.engines.self_test import SelfTest
 from ml.errors import ModelError
 from ml.models.card import Card
-from ml.models.engine import Engine, EngineName
 from ml.models.onnx_file import ModelFile, read_metadata
-from ml.models.self_test import SelfTest
 
 EngineChoice = Literal["auto", EngineName]
 PrecisionChoice = Literal["auto", "float32", "int8"]
 
-MAX_COST = 0.003
-"""Accuracy that int8 may lose and still be chosen by `auto`."""
-MAX_CALIBRATION_COST = 0.01
-"""Calibration error that int8 may add and still be chosen by `auto`."""
+MAX_LOST_ACCURACY, MAX_ADDED_CALIBRATION_ERROR = 0.003, 0.01
+"""The most that int8 may lose or add to be chosen by `auto`."""
 
 log = logging.getLogger("skyspotter")
 
 
 class Opened(NamedTuple):
-    """An open model."""
+    """A file and the engine that runs its bytes."""
 
     file: ModelFile
-    """The requested file, or the int8 file beside it."""
     engine: Engine
-    """The engine that runs the bytes of `file`."""
 
 
 def open_engine(model: Path | ModelFile, engine: EngineChoice = "auto", threads: int = 1) -> Engine:
@@ -42,10 +38,10 @@ def open_engine(model: Path | ModelFile, engine: EngineChoice = "auto", threads:
     file.verify()
     self_test = SelfTest.from_metadata(file.metadata)
     opened = _class_of("onnxruntime" if engine == "auto" else engine)(file, threads)
-    if self_test is None:
-        log.info("%s has no self-test: the results of the engine are not checked", file.path)
-    else:
+    if self_test:
         self_test.check(opened)
+    else:
+        log.info("%s has no self-test: the results of the engine are not checked", file.path)
     return opened
 
 
@@ -57,8 +53,8 @@ def open_best(
 ) -> Opened:
     """Open a model file, or the int8 file beside it: `model.int8.onnx` beside `model.onnx`.
 
-    `auto` takes the int8 file if it loses almost no accuracy and passes its self-test on this
-    machine. If `model` itself is int8, `auto` opens it.
+    The precision `auto` uses the int8 file if it loses almost no accuracy and passes its self-test
+    on this machine. If `model` itself is int8, `auto` opens it.
 
     Raises:
         ModelError: as `open_engine`, or if there is no file of that precision.
@@ -72,7 +68,7 @@ def open_best(
     if precision == card.precision or (precision == "auto" and card.precision == "int8"):
         return opened(model)
     if precision == "float32":
-        raise ModelError(f"{model} is an int8 model. Name a float32 model, or allow int8.")
+        raise ModelError(f"{model} is an int8 model. Choose a float32 model, or allow int8.")
     beside = int8_beside(model)
     if precision == "int8":
         return opened(_int8_of(beside, card))
@@ -87,7 +83,7 @@ def open_best(
 
 
 def int8_beside(model: Path) -> Path:
-    """Return the path of a float32 file's int8 file."""
+    """Return the path of the int8 file that belongs to a float32 file."""
     return model.with_suffix(f".int8{model.suffix}")
 
 
@@ -103,21 +99,19 @@ def _int8_of(path: Path, float32: Card) -> ModelFile:
 
 
 def _check_cost(int8: Card) -> None:
-    """Check that int8 loses almost no accuracy."""
-    measured = int8.quantised
-    if measured is None:
+    """Check that int8 loses almost no accuracy and adds almost no calibration error."""
+    if (measured := int8.quantised) is None:
         raise ModelError("It is not an int8 model.")
-    if measured.cost > MAX_COST:
-        raise ModelError(f"It loses {measured.cost:.1%} of accuracy; {MAX_COST:.1%} is allowed.")
-    if measured.calibration_cost > MAX_CALIBRATION_COST:
-        raise ModelError(
-            f"It adds {measured.calibration_cost:.1%} to the calibration error; "
-            f"{MAX_CALIBRATION_COST:.1%} is allowed."
-        )
+    lost = measured.accuracy_float32 - measured.accuracy
+    if lost > (allowed := MAX_LOST_ACCURACY):
+        raise ModelError(f"It loses {lost:.1%} of accuracy; {allowed:.1%} is allowed.")
+    added = measured.calibration_error - measured.calibration_error_float32
+    if added > (allowed := MAX_ADDED_CALIBRATION_ERROR):
+        raise ModelError(f"It adds {added:.1%} to the calibration error; {allowed:.1%} is allowed.")
 
 
 def _class_of(engine: EngineName) -> Callable[[ModelFile, int], Engine]:
-    """Import one engine without the packages of the others."""
+    """Import only this engine, because the packages of the others may not be installed."""
     try:
         if engine == "openvino":
             from ml.engines.openvino import OpenVinoEngine

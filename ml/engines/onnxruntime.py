@@ -2,9 +2,8 @@
 
 import onnxruntime
 
-from ml.engines.base import FileEngine
+from ml.engines.base import FileEngine, Floats, Pixels
 from ml.errors import ModelError
-from ml.models.engine import Floats, Pixels
 from ml.models.onnx_file import ModelFile
 
 
@@ -16,7 +15,7 @@ class OnnxEngine(FileEngine):
     def _load(self, file: ModelFile, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        # Idle threads that spin would take the cores that decode the next photo.
+        # Spinning threads would occupy the cores that decode the next photo.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
@@ -24,16 +23,13 @@ class OnnxEngine(FileEngine):
             )
         except Exception as error:  # ONNX Runtime's exceptions share no public base class
             raise ModelError(f"{file.path} is not an ONNX model, or is damaged.") from error
-        outputs, size = self._session.get_outputs(), self.card.preprocessing.size
-        names = [output.name for output in outputs]
-        if names != ["logits", "evidence"] or outputs[0].shape[1] != len(self.card.classes):
-            raise ModelError(
-                f"{file.path} has the outputs {names}, not logits and evidence of its classes."
-            )
-        expected = [("image", "tensor(uint8)", [size, size, 3])]
-        inputs = [(found.name, found.type, found.shape[1:]) for found in self._session.get_inputs()]
-        if inputs != expected:
+        size, classes = self.card.preprocessing.size, len(self.card.classes)
+        inputs = [(x.name, x.type, x.shape[1:]) for x in self._session.get_inputs()]
+        if inputs != (expected := [("image", "tensor(uint8)", [size, size, 3])]):
             raise ModelError(f"{file.path} has the inputs {inputs}, not {expected}.")
+        outputs = [(x.name, x.shape[1:2]) for x in self._session.get_outputs()]
+        if outputs != (needed := [("logits", [classes]), ("evidence", [classes])]):
+            raise ModelError(f"{file.path} has the outputs {outputs}, not {needed}.")
 
     def run(self, pixels: Pixels) -> tuple[Floats, Floats]:
         """Compute logits (N, C) and evidence (N, C, H/32, W/32) of RGB bytes (N, H, W, 3)."""

@@ -6,14 +6,13 @@ from io import BytesIO
 import openvino
 
 from ml.cpus import usable_cpus
-from ml.engines.base import FileEngine
+from ml.engines.base import FileEngine, Floats, Pixels
 from ml.errors import ModelError
-from ml.models.engine import Floats, Pixels
 from ml.models.onnx_file import ModelFile
 
 
 class OpenVinoEngine(FileEngine):
-    """Run a model file in OpenVINO, in the file's own precision."""
+    """Run a model file in OpenVINO, in the precision of the file."""
 
     name = "openvino"
 
@@ -23,8 +22,8 @@ class OpenVinoEngine(FileEngine):
         settings = {
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,
-            "INFERENCE_PRECISION_HINT": "f32",  # otherwise bfloat16 if the processor supports it
-            "ENABLE_CPU_PINNING": False,  # all workers would be pinned to the same cores
+            "INFERENCE_PRECISION_HINT": "f32",  # the default is bfloat16 on some processors
+            "ENABLE_CPU_PINNING": False,  # it would pin all worker processes to the same cores
         }
         try:
             core = _core()
@@ -40,10 +39,9 @@ class OpenVinoEngine(FileEngine):
 
 @cache
 def _core() -> openvino.Core:
-    """Return the one core of this process, which is never freed.
+    """Return the only `Core` of this process, which is never freed.
 
-    The CPU plugin of a core gives its thread a signal stack (`sigaltstack`) and frees it when the
-    core ends. If two cores ended in another order than they began, the next signal would kill the
-    process.
+    A core's CPU plugin gives its thread a signal stack (`sigaltstack`) and frees it with the core.
+    After two cores were freed in the wrong order, the next signal killed the process.
     """
     return openvino.Core()

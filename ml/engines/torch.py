@@ -2,11 +2,10 @@
 
 import torch
 
-from ml.engines.base import FileEngine
+from ml.engines.base import FileEngine, Floats, Pixels
 from ml.errors import ModelError
 from ml.model import NormalisedNetwork
 from ml.models.checkpoint import load
-from ml.models.engine import Floats, Pixels
 from ml.models.onnx_file import ModelFile
 
 
@@ -17,9 +16,7 @@ class TorchEngine(FileEngine):
 
     def _load(self, file: ModelFile, threads: int) -> None:
         if self.card.precision != "float32":
-            raise ModelError(
-                f"PyTorch runs float32 models, not {self.card.precision}: {file.path}."
-            )
+            raise ModelError(f"PyTorch runs only float32 models, but {file.path} is int8.")
         beside = file.path.with_suffix(".safetensors")
         network, card = load(beside)
         if card.version != self.card.version:

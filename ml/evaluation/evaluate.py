@@ -1,7 +1,6 @@
 """Measure a model on an image folder, with the same prediction code as the service."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ml.cpus import usable_cpus
+from ml.cpus import in_threads
 from ml.data.sample import Sample
-from ml.errors import DataError
+from ml.errors import DataError, listing
 from ml.evaluation.metrics import Floats, Ints, calibration_error, measure
 from ml.evaluation.ood import ood_metrics
 from ml.models.card import Card
@@ -20,22 +19,16 @@ from ml.models.probability import probabilities
 from ml.predictor import Predictor
 from ml.progress import track_progress
 
-SHOWN_CLASSES = 50
-"""Classes in the printed table."""
-SHOWN_MATRIX_CLASSES = 20
-"""Most classes for which the confusion matrix is printed."""
+SHOWN_CLASSES, SHOWN_MATRIX_CLASSES = 50, 20
+"""Most classes in the printed table, and in a printed confusion matrix."""
 
 
 def evaluate(
-    predictor: Predictor,
-    samples: Sequence[Sample],
-    by: str = "",
-    ood: Sequence[Sample] = (),
+    predictor: Predictor, samples: Sequence[Sample], by: str = "", ood: Sequence[Sample] = ()
 ) -> dict[str, Any]:
     """Predict every photo and compute the metrics.
 
     Args:
-        samples: photos whose labels are among the model's classes.
         by: a column of the folder's `index.csv`; accuracy is also reported for each of its values.
         ood: out-of-distribution photos, to measure how many are rejected.
 
@@ -45,10 +38,8 @@ def evaluate(
     classes = predictor.card.classes
     unknown = sorted({sample.label for sample in samples} - set(classes))
     if unknown:
-        raise DataError(
-            f"The model does not know the classes {', '.join(unknown)}; "
-            f"it knows {', '.join(classes)}."
-        )
+        message = f"The model does not know the classes {listing(unknown)}"
+        raise DataError(f"{message}; it knows {listing(classes)}.")
     if not samples:
         raise DataError("There are no photos in this split: choose another with --split.")
     logits = predict_logits(predictor, samples)
@@ -59,18 +50,13 @@ def evaluate(
 
 
 def predict_logits(predictor: Predictor, samples: Sequence[Sample]) -> Floats:
-    """Predict every photo on all cores; return float64 (N, C) in the order of `samples`."""
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        logits = track_progress(
-            pool.map(lambda sample: predictor.predict(sample.path).logits, samples),
-            "Predicting",
-            len(samples),
-        )
-        return np.array(list(logits), dtype=np.float64)
+    """Predict every photo on all CPUs; return float64 (N, C) in the order of `samples`."""
+    logits = in_threads(lambda sample: predictor.predict(sample.path).logits, samples)
+    return np.array([*track_progress(logits, "Predicting", len(samples))], dtype=np.float64)
 
 
 def true_classes(card: Card, samples: Sequence[Sample]) -> Ints:
-    """Return the index of each photo's true class in the card's classes, (N,)."""
+    """Return the index of each photo's true class among the card's classes, (N,)."""
     index = {label: i for i, label in enumerate(card.classes)}
     return np.array([index[sample.label] for sample in samples])
 
@@ -98,6 +84,7 @@ def evaluate_logits(
 def _accuracy_by(
     column: str, samples: Sequence[Sample], correct: npt.NDArray[np.bool_]
 ) -> dict[str, Any]:
+    """Return the accuracy for each value of a column, with the number of its photos."""
     values = [sample.columns.get(column, "none") or "none" for sample in samples]
     return {
         f"{column}={value}": {
@@ -116,10 +103,8 @@ def show_metrics(metrics: dict[str, Any], console: Console) -> None:
         f"({metrics['calibration_error_before']:.3f} without temperature scaling)"
     )
     accuracy = metrics["accepted_accuracy"]
-    console.print(
-        f"{metrics['coverage']:.1%} of predictions accepted"
-        + ("" if accuracy is None else f", {accuracy:.2%} of them correct")
-    )
+    correct = "" if accuracy is None else f", {accuracy:.2%} of them correct"
+    console.print(f"{metrics['coverage']:.1%} of predictions accepted{correct}")
     if "others" in metrics:
         ood = metrics["others"]
         aurocs = ", ".join(f"{name} {area:.3f}" for name, area in ood["auroc"].items())
@@ -129,16 +114,7 @@ def show_metrics(metrics: dict[str, Any], console: Console) -> None:
         )
     for value, part in metrics.get("by", {}).items():
         console.print(f"{value}: accuracy {part['accuracy']:.2%} on {part['photos']} photos")
-    _show_classes(metrics["classes"], console)
-    if len(metrics["classes"]) <= SHOWN_MATRIX_CLASSES:
-        matrix = Table("true \\ predicted", *map(escape, metrics["classes"]))
-        for label, row in zip(metrics["classes"], metrics["confusion"], strict=True):
-            matrix.add_row(escape(label), *map(str, row))
-        console.print(matrix)
-
-
-def _show_classes(classes: dict[str, dict[str, Any]], console: Console) -> None:
-    shown = list(classes)
+    classes = shown = metrics["classes"]
     if len(classes) > SHOWN_CLASSES:
         shown = sorted(classes, key=lambda label: classes[label]["f1"])[:SHOWN_CLASSES]
         console.print(f"The {len(shown)} classes with the lowest F1, of {len(classes)}:")
@@ -148,3 +124,8 @@ def _show_classes(classes: dict[str, dict[str, Any]], console: Console) -> None:
         ratios = (f"{of[name]:.3f}" for name in ("precision", "recall", "f1"))
         table.add_row(escape(label), *ratios, str(of["photos"]))
     console.print(table)
+    if len(classes) <= SHOWN_MATRIX_CLASSES:
+        matrix = Table("true \\ predicted", *map(escape, classes))
+        for label, row in zip(classes, metrics["confusion"], strict=True):
+            matrix.add_row(escape(label), *map(str, row))
+        console.print(matrix)

@@ -1,4 +1,4 @@
-"""Classification metrics: one set of definitions for training and evaluation."""
+"""Classification metrics, for training and evaluation alike."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,25 +11,22 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MATRIX_CLASSES = 500
-"""Most classes for which a confusion matrix is kept.
-
-Every model file contains the matrix, and its size is quadratic: 300 MB of text for 10,000 classes.
-"""
+"""Most classes for which a confusion matrix is kept: every model file contains it, and for 10,000
+classes it would be 300 MB of text."""
 
 
 def measure(probabilities: Floats, truth: Ints, classes: Sequence[str]) -> dict[str, Any]:
     """Compute accuracy, loss, calibration error, confusion matrix and per-class metrics.
 
-    Rows of the confusion matrix are true classes, columns are predicted classes. The matrix is
-    empty if there are more than `MATRIX_CLASSES` classes.
+    Rows of the confusion matrix are true classes, columns are predicted classes. It is empty if
+    there are more than `MATRIX_CLASSES` classes.
 
     Args:
         probabilities: (N, C).
         truth: the true class indices, (N,).
         classes: the names of the C classes.
     """
-    predicted = probabilities.argmax(axis=1)
-    indices = list(range(len(classes)))
+    predicted, indices = probabilities.argmax(axis=1), list(range(len(classes)))
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, labels=indices, zero_division=0.0
     )

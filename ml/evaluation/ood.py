@@ -13,12 +13,12 @@ from ml.models.probability import probabilities
 
 
 def ood_metrics(card: Card, known: Floats, ood: Floats) -> dict[str, Any]:
-    """Measure how many OOD photos are rejected, and compare three detection scores.
+    """Measure the fraction of OOD photos that is rejected, and the AUROC of three scores.
 
     Each score is computed from the logits alone. Its AUROC is 1 if every photo of the classes
     scores higher than every OOD photo. The energy (Liu et al. 2020,
     https://arxiv.org/abs/2010.03759) has its sign reversed, so that higher means in-distribution.
-    `benchmarks/ood_distances.py` compares them with distances in feature space.
+    `benchmarks/ood_distances.py` compares these scores with distances in feature space.
 
     Args:
         known: logits (N, C) of photos of the classes.

@@ -12,19 +12,15 @@ from scipy.special import log_softmax
 from ml.evaluation.metrics import Floats, Ints
 from ml.models.probability import probabilities
 
-LOWEST, HIGHEST = 0.02, 50.0
-"""Bounds of the temperature."""
-ROUNDING = 1e-6
-"""How much a confidence can differ between engines because of rounding."""
+LOWEST, HIGHEST = 0.02, 50.0  # temperature
+ROUNDING = 1e-6  # difference of a confidence between two engines
 
 
 class Calibration(NamedTuple):
     """The two fitted values that a model's card holds."""
 
-    temperature: float
-    """The logits are divided by it."""
-    threshold: float
-    """A prediction is accepted if its calibrated confidence is at least this."""
+    temperature: float  # the logits are divided by it
+    threshold: float  # the lowest calibrated confidence of an accepted prediction
 
 
 def fit_calibration(logits: Floats, truth: Ints, target_precision: float = 0.99) -> Calibration:
@@ -37,8 +33,7 @@ def fit_calibration(logits: Floats, truth: Ints, target_precision: float = 0.99)
     """
     temperature = fit_temperature(logits, truth)
     confidence = probabilities(logits, temperature).max(axis=1)  # (N,)
-    threshold = choose_threshold(confidence, target_precision)
-    return Calibration(temperature, threshold - ROUNDING)
+    return Calibration(temperature, choose_threshold(confidence, target_precision) - ROUNDING)
 
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:
@@ -46,8 +41,8 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
 
     With N photos the true class has the target (N + 1/2) / (N + 1). This is the estimate of
     Krichevsky & Trofimov (1981, "The performance of universal encoding") for an event that
-    happened in N of N trials. Without it, if all predictions are correct, the lowest loss is at
-    temperature 0: a few photos would make the model certain.
+    happened in N of N trials. Without smoothing, a few photos that are all predicted correctly
+    would give temperature 0, and a model that is always certain.
     """
     count, classes = logits.shape
     smoothing = 0.5 / (count + 1)
@@ -62,7 +57,7 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
 
 
 def choose_threshold(confidence: Floats, target_precision: float) -> float:
-    """Return the lowest threshold at which the accepted have a mean confidence of the target.
+    """Return the lowest threshold at which the mean confidence of the accepted is the target.
 
     The mean of calibrated confidences estimates the accuracy. Counting the correct predictions
     instead is too noisy: with a hundred photos, one wrong label among the most confident ones
@@ -70,9 +65,9 @@ def choose_threshold(confidence: Floats, target_precision: float) -> float:
 
     Args:
         confidence: calibrated, (N,).
-        target_precision: also the result if the confidences never reach it.
+        target_precision: also the result if no threshold reaches it.
     """
     falling = np.sort(confidence)[::-1]
     enough = np.cumsum(falling) >= target_precision * np.arange(1, len(falling) + 1)
-    enough &= np.append(falling[1:] < falling[:-1], True)  # equal confidences stay together
+    enough &= np.append(falling[1:] < falling[:-1], True)  # equal confidences belong together
     return float(falling[enough][-1]) if enough.any() else target_precision

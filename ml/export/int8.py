@@ -1,7 +1,6 @@
 """Export an int8 model: static quantisation, calibrated on training photos.
 
-The int8 model is compared with the float32 model on photos that were not used in training. Weights
-are signed with a scale per channel. Activations are unsigned, which x86 multiplies fastest.
+Weights are signed with a scale per channel. Activations are unsigned, which x86 multiplies fastest:
 https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
@@ -12,19 +11,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    CalibrationMethod,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime import quantization
 from rich.console import Console
-from rich.table import Table
 
 from ml.data.image_folder import scan
 from ml.data.recorded_split import split_as_trained
 from ml.data.sample import Sample
+from ml.engines.base import Pixels
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import DataError
 from ml.evaluation.evaluate import evaluate_logits, predict_logits
@@ -32,23 +25,23 @@ from ml.export.onnx import add_self_test, export, stamp
 from ml.files import atomic_write
 from ml.images.load import load_input
 from ml.images.preprocessing import Preprocessing
-from ml.models.card import Card, Quantised
-from ml.models.engine import Pixels
+from ml.models.card import Quantised
+from ml.models.onnx_file import ModelFile
 from ml.models.probability import probabilities
 from ml.predictor import Predictor
 
 CALIBRATION_PHOTOS = 256
-"""Training photos that the ranges of the activations are measured on; 512 gave the same."""
+"""Training photos to measure the ranges of the activations on; 512 photos were not better."""
 FLOAT32_STAGES = ("network.features.0.", "network.features.1.")
-"""The first two stages stay float32. Their few channels have very different ranges: in int8 they
-would cause half of the error, and they take almost no time."""
+"""The first two stages take almost no time and stay float32. Their few channels have very different
+ranges: in int8 they would cause half of the error."""
 
 
 def export_int8(parameters: Path, output: Path, data: Path) -> Quantised:
     """Write an int8 ONNX file from a safetensors file, or from the best checkpoint of a run folder.
 
     The temperature and the threshold are those of the float32 model. The card of the int8 file
-    records how its accuracy and calibration compare with float32.
+    compares its accuracy and calibration with float32, on photos that were not used in training.
 
     Args:
         data: the image folder that the model was trained on; it is split as in training.
@@ -61,7 +54,7 @@ def export_int8(parameters: Path, output: Path, data: Path) -> Quantised:
         float32 = Path(scratch) / "float32.onnx"
         export(parameters, float32)
         run = parameters if parameters.is_dir() else parameters.parent
-        split = OnnxEngine(float32).card.split
+        split = ModelFile.read(float32).card.split
         folder = split_as_trained(scan(data), run, split, Console(stderr=True))
         training = folder.of("train")
         held_out = next((name for name in ("test", "validation") if folder.of(name)), None)
@@ -70,27 +63,12 @@ def export_int8(parameters: Path, output: Path, data: Path) -> Quantised:
         output.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(output) as partial:
             _quantise(float32, partial, training)
-            card = _measured(float32, partial, held_out, folder.of(held_out))
-            stamp(partial, card)
+            quantised = _compare(float32, partial, held_out, folder.of(held_out))
             add_self_test(partial)
-    assert card.quantised is not None
-    return card.quantised
+    return quantised
 
 
-def show_quantised(quantised: Quantised, console: Console) -> None:
-    """Print the comparison of int8 with float32."""
-    table = Table(f"{quantised.photos} photos, {quantised.split}", "float32", "int8")
-    for figure in ("accuracy", "calibration_error"):
-        values = (getattr(quantised, f"{figure}_float32"), getattr(quantised, figure))
-        table.add_row(figure.replace("_", " "), *(f"{value:.2%}" for value in values))
-    console.print(table)
-    console.print(
-        f"Same label for {quantised.label_agreement:.1%}; "
-        f"probabilities differ by up to {quantised.largest_probability_difference:.3f}."
-    )
-
-
-class _CalibrationPhotos(CalibrationDataReader):  # type: ignore[misc]
+class _CalibrationPhotos(quantization.CalibrationDataReader):  # type: ignore[misc]
     """Load the calibration photos for ONNX Runtime, one at a time."""
 
     def __init__(self, samples: Sequence[Sample], preprocessing: Preprocessing) -> None:
@@ -102,19 +80,19 @@ class _CalibrationPhotos(CalibrationDataReader):  # type: ignore[misc]
 
 def _quantise(float32: Path, output: Path, training: Sequence[Sample]) -> None:
     order = np.random.default_rng(0).permutation(len(training))[:CALIBRATION_PHOTOS]
-    preprocessing = OnnxEngine(float32).card.preprocessing
+    preprocessing = ModelFile.read(float32).card.preprocessing
     root, level = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)  # it recommends a pre-processing step that changes nothing here
+    root.setLevel(logging.ERROR)  # hides advice on a pre-processing step that changes nothing here
     try:
-        quantize_static(
+        quantization.quantize_static(
             float32,
             output,
             _CalibrationPhotos([training[i] for i in order], preprocessing),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
             nodes_to_exclude=_float32_nodes(onnx.load(float32).graph),
         )
     finally:
@@ -122,9 +100,9 @@ def _quantise(float32: Path, output: Path, training: Sequence[Sample]) -> None:
 
 
 def _float32_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the nodes that stay float32: the first stages, and the pooling and after.
+    """Return the names of the nodes that stay float32: the first stages, the pooling and the rest.
 
-    After the pooling, the mean of the evidence is exactly the logit. Rounding would change that.
+    The mean of the evidence is exactly the logit. Rounding after the pooling would change that.
     """
     pooled = next(node.input[0] for node in graph.node if node.op_type == "ReduceMean")
     names, after = [], {pooled}
@@ -137,10 +115,10 @@ def _float32_nodes(graph: onnx.GraphProto) -> list[str]:
     return names
 
 
-def _measured(float32: Path, int8: Path, split: str, samples: Sequence[Sample]) -> Card:
-    """Return the card of the int8 model: its scores and its comparison with float32."""
-    card = OnnxEngine(float32).card
+def _compare(float32: Path, int8: Path, split: str, samples: Sequence[Sample]) -> Quantised:
+    """Compare int8 with float32, and write the card of the int8 file."""
     engines = (OnnxEngine(float32), OnnxEngine(int8))
+    card = engines[0].card
     logits = [predict_logits(Predictor(engine=engine), samples) for engine in engines]
     before, after = (evaluate_logits(card, samples, of) for of in logits)
     answers = [probabilities(of, card.temperature) for of in logits]
@@ -156,4 +134,6 @@ def _measured(float32: Path, int8: Path, split: str, samples: Sequence[Sample]) 
         largest_probability_difference=float(np.abs(answers[0] - answers[1]).max()),
     )
     del after["wrong"]
-    return card.model_copy(update={"scores": {split: after}, "quantised": quantised})
+    changes = {"scores": {split: after}, "quantised": quantised}
+    stamp(int8, card.model_copy(update=changes))
+    return quantised

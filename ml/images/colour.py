@@ -1,5 +1,7 @@
 """Convert an image of any Pillow mode to RGB with eight bits per channel."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
@@ -7,7 +9,7 @@ from PIL import Image, ImageChops
 Pixels = npt.NDArray[np.uint8]
 """RGB with the channels last; one photo is (H, W, 3)."""
 
-STRIP = 1024  # rows; a multiple of every scale
+STRIP = 1 << 22  # pixels
 
 
 def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
@@ -20,24 +22,32 @@ def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
         image: a loaded image.
         scale: 1, 2, 4 or 8. Each side is divided by it; a pixel is the mean of those it replaces.
     """
+    top = 65535.0 if image.mode.startswith("I;16") else 0.0
     if image.mode in ("I", "F"):
-        image = _scale_to_8_bits(image, _top(image))
+        top = _top(max(float(_finite(strip).max(initial=0.0)) for _, strip in _strips(image)))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Pillow treats every CMYK JPEG as inverted, as Adobe writes it. Without Adobe's marker the
         # colours are not inverted.
         image = ImageChops.invert(image)
     width, height = image.size
     pixels = np.empty((-(-height // scale), -(-width // scale), 3), np.uint8)
-    for top in range(0, height, STRIP):
-        bottom = min(top + STRIP, height)
-        strip = _strip_to_rgb(image.crop((0, top, width, bottom))).reduce(scale)
-        pixels[top // scale : -(-bottom // scale)] = np.asarray(strip)
+    for row, strip in _strips(image):
+        rgb = np.asarray(_strip_to_rgb(strip, top).reduce(scale))
+        pixels[row // scale :][: len(rgb)] = rgb
     return pixels
 
 
-def _strip_to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = _scale_to_8_bits(image, 65535)
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield strips of the image from top to bottom, and their first rows."""
+    width, height = image.size
+    rows = max(1, STRIP // width // 8) * 8  # a multiple of every scale
+    for row in range(0, height, rows):
+        yield row, image.crop((0, row, width, min(row + rows, height)))
+
+
+def _strip_to_rgb(image: Image.Image, top: float) -> Image.Image:
+    if top:
+        image = _scale_to_8_bits(image, top)
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
@@ -46,15 +56,15 @@ def _strip_to_rgb(image: Image.Image) -> Image.Image:
     return photo
 
 
-def _top(image: Image.Image) -> float:
-    """Return the smallest usual maximum (1, 255, 65535) that no value of the image exceeds."""
-    values = _finite(image)
-    peak = float(values.max(initial=0.0))
+def _top(peak: float) -> float:
+    """Return the smallest usual maximum (1, 255, 65535) that is not below the peak."""
     return next((top for top in (1.0, 255.0, 65535.0) if peak <= top), peak)
 
 
 def _finite(image: Image.Image) -> npt.NDArray[np.float32]:
-    return np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+    values = np.array(image, np.float32)
+    values[~np.isfinite(values)] = 0
+    return values
 
 
 def _scale_to_8_bits(image: Image.Image, top: float) -> Image.Image:

@@ -72,6 +72,21 @@ def count_pages(data: bytes) -> int:
     return max(1, len(pages))
 
 
+def webp_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height in the header of a WebP; zeros if it is cut off."""
+
+    def number(at: int, bits: int, shift: int = 0) -> int:
+        return int.from_bytes(data[at : at + 4], "little") >> shift & (1 << bits) - 1
+
+    match data[12:16]:
+        case b"VP8X":
+            return number(24, 24) + 1, number(27, 24) + 1
+        case b"VP8L":
+            return number(21, 14) + 1, number(21, 14, 14) + 1
+        case _:
+            return number(26, 14), number(28, 14)
+
+
 def check_scans(data: bytes, width: int, height: int) -> None:
     """Refuse a JPEG with too many scans: each scan costs as much as a whole photo.
 

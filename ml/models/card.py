@@ -1,23 +1,22 @@
 """The model card in every model file: classes, preprocessing, calibration and scores.
 
-ONNX and safetensors files both hold text metadata. Each field is stored there as JSON under its
-own name.
+It is stored in the metadata of the ONNX or safetensors file: each field as JSON under its name.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ml.errors import ModelError
+from ml.errors import ModelError, plural
 from ml.images.preprocessing import Preprocessing
 
 
 class Split(BaseModel):
-    """How to split an image folder that has no split of its own; one seed gives one split.
+    """How to split an image folder that has no split of its own; the same seed splits alike.
 
-    The card stores it, so that evaluation finds the photos that were not used in training.
+    The card stores it, so that evaluation knows which photos were not used in training.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,25 +34,25 @@ class Quantised(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     split: str
-    """The split that the photos are from."""
+    """The split that the photos belong to."""
     photos: int
     accuracy: float
     accuracy_float32: float
     calibration_error: float
     calibration_error_float32: float
     label_agreement: float
-    """Fraction of the photos that get the same label from both."""
+    """Fraction of the photos that get the same label from both models."""
     largest_probability_difference: float
 
-    @property
-    def cost(self) -> float:
-        """Accuracy lost to int8; negative if int8 is more accurate."""
-        return self.accuracy_float32 - self.accuracy
-
-    @property
-    def calibration_cost(self) -> float:
-        """Calibration error added by int8; negative if int8 is better calibrated."""
-        return self.calibration_error - self.calibration_error_float32
+    def summary(self) -> str:
+        """Compare int8 with float32 in one sentence."""
+        photos = plural(self.photos, "photo")
+        return (
+            f"accuracy {self.accuracy:.2%} (float32: {self.accuracy_float32:.2%}), calibration "
+            f"error {self.calibration_error:.2%} ({self.calibration_error_float32:.2%}), "
+            f"same label for {self.label_agreement:.1%} of {photos} ({self.split}), "
+            f"probabilities differ by at most {self.largest_probability_difference:.3f}"
+        )
 
 
 class Card(BaseModel):
@@ -74,7 +73,7 @@ class Card(BaseModel):
     scores: dict[str, Any] = {}
     """Metrics of this model, by the split that they were measured on."""
     quantised: Quantised | None = None
-    """Only of an int8 model."""
+    """Set only for an int8 model."""
 
     @property
     def precision(self) -> Literal["float32", "int8"]:
@@ -82,17 +81,17 @@ class Card(BaseModel):
         return "int8" if self.quantised else "float32"
 
     def with_grid(self, grid: int) -> "Card":
-        """Return a copy of the card for a grid of `grid` x `grid` views."""
+        """Return a copy of the card with `grid` x `grid` views."""
         preprocessing = self.preprocessing.model_copy(update={"grid": grid})
         return self.model_copy(update={"preprocessing": preprocessing})
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the fields as text for a model file."""
+        """Return the card as the metadata of a model file."""
         return {name: json.dumps(value) for name, value in self.model_dump(mode="json").items()}
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Card":
-        """Read the card out of a model file's metadata.
+        """Read the card from the metadata of a model file.
 
         Raises:
             ModelError: if a field is missing or invalid.
@@ -100,7 +99,7 @@ class Card(BaseModel):
         try:
             known = {key: json.loads(metadata[key]) for key in cls.model_fields if key in metadata}
             return cls.model_validate(known)
-        except (ValueError, ValidationError) as error:
+        except ValueError as error:  # invalid JSON, or an invalid field
             raise ModelError(
                 "The model file has no readable Skyspotter card. Use a file written by "
                 "`python -m ml train` or `python -m ml export`."

@@ -1,7 +1,7 @@
 """Save and load parameters, and the training state that an interrupted run resumes from.
 
-Parameters are safetensors files with the model card in the metadata. The training state is in
-torch's format. Only tensors and plain values are loaded from it, so that a file cannot run code.
+Parameters are stored in safetensors files with the model card as metadata. The training state is
+stored in PyTorch's format; only tensors and plain values are loaded, so a file cannot run code.
 """
 
 import hashlib
@@ -27,14 +27,13 @@ SHIPPED_PARAMETERS = Path(__file__).resolve().parents[2] / "weights" / "model.sa
 def save(path: Path, parameters: dict[str, Tensor], card: Card) -> None:
     """Write the parameters and the card."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in parameters.items()}
-    # Serialise first, then write: if the disk is full, safetensors and torch raise other errors
-    # than OSError.
+    # Serialise, then write: on a full disk, safetensors and torch would not raise an OSError.
     with atomic_write(path) as partial:
         partial.write_bytes(safetensors.torch.save(contiguous, metadata=card.to_metadata()))
 
 
 def load(path: Path) -> tuple[Network, Card]:
-    """Build the network of a safetensors file and load its parameters, in evaluation mode.
+    """Build the network of a safetensors file, in evaluation mode, and load its parameters.
 
     Raises:
         ModelError: if the file is missing, damaged or not a Skyspotter model.
@@ -51,14 +50,14 @@ def load(path: Path) -> tuple[Network, Card]:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write nested tensors and plain values."""
-    written = BytesIO()
-    torch.save(state, written)
+    buffer = BytesIO()
+    torch.save(state, buffer)
     with atomic_write(path) as partial:
-        partial.write_bytes(written.getbuffer())
+        partial.write_bytes(buffer.getbuffer())
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote, on the CPU.
+    """Read a file written by `save_state` into CPU memory.
 
     Raises:
         ModelError: if the file is damaged, or holds anything but tensors and plain values.
@@ -71,11 +70,10 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(parameters: dict[str, Tensor]) -> str:
-    """Return eight hexadecimal digits of a hash of the parameters."""
+    """Return the first eight hexadecimal digits of a hash of the parameters."""
     digest = hashlib.sha256()
-    for name in sorted(parameters):
-        digest.update(name.encode())
-        digest.update(parameters[name].detach().cpu().contiguous().numpy().tobytes())
+    for name, tensor in sorted(parameters.items()):
+        digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()[:8]
 
 
@@ -83,16 +81,21 @@ def initialise(network: Network, source: str) -> None:
     """Initialise the network from `shipped`, `imagenet`, `none` (unchanged) or a safetensors file.
 
     `shipped` loads only the backbone of the shipped parameters. A file loads every parameter whose
-    name and shape fit: from a whole classifier its other layers too, from a bare backbone (keys
-    without `features.`) the backbone.
+    name and shape match. Names without `features.`, as in a file of a backbone only, match too.
 
     Raises:
-        ModelError: if the file cannot be read or nothing in it fits.
+        ModelError: if the file cannot be read or none of its parameters match.
     """
     if source == "none":
         return
     if source == "imagenet":
-        network.features.load_state_dict(_imagenet())
+        try:
+            trained = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2)
+        except OSError as error:  # urllib's errors are OSErrors
+            raise ModelError(
+                "The ImageNet parameters could not be downloaded. Use `shipped` or a file."
+            ) from error
+        network.features.load_state_dict(trained.features.state_dict())
         return
     parameters, _ = _read(SHIPPED_PARAMETERS if source == "shipped" else Path(source))
     own = network.state_dict()
@@ -107,17 +110,6 @@ def initialise(network: Network, source: str) -> None:
     if not fitting:
         raise ModelError(f"{Path(source).name} has no parameters that fit this network.")
     network.load_state_dict(fitting, strict=False)
-
-
-def _imagenet() -> dict[str, Tensor]:
-    try:
-        trained = mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2)
-    except OSError as error:  # urllib's errors are OSErrors
-        raise ModelError(
-            "The ImageNet parameters could not be downloaded. Start from `shipped` or from a file."
-        ) from error
-    parameters: dict[str, Tensor] = trained.features.state_dict()
-    return parameters
 
 
 def parameters_of(network: nn.Module) -> dict[str, Tensor]:

@@ -1,11 +1,10 @@
 """Read an ONNX file and its metadata.
 
-`ModelFile` reads a file once, so that the bytes that were checked are the bytes that run, even if
-the file changes meanwhile. `read_metadata` reads the metadata without the network: comparing the
-cards of two files then costs almost no time or memory.
+`ModelFile` reads a file once, so that exactly the checked bytes run, even if the file changes.
+`read_metadata` skips the network, so that comparing the cards of two files is cheap.
 
 An ONNX file is a protobuf message, a sequence of numbered fields:
-https://protobuf.dev/programming-guides/encoding. The field of the network is skipped by its length.
+https://protobuf.dev/programming-guides/encoding. A field is skipped by its length.
 """
 
 import os
@@ -20,11 +19,10 @@ from typing import BinaryIO
 from ml.errors import ModelError
 from ml.models.card import Card
 
-_GRAPH = 7  # of ModelProto: the network
-_METADATA = 14  # of ModelProto: StringStringEntryProto, repeated
-_KEY, _VALUE = 1, 2
 HASH = "network_sha256"
-_VARINT, _EIGHT_BYTES, _LENGTH_PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
+_GRAPH, _METADATA = 7, 14  # field numbers of ModelProto: the network, and entries of metadata
+_KEY, _VALUE = 1, 2  # field numbers of such an entry
+_VARINT, _LENGTH_PREFIXED, _FIXED_LENGTHS = 0, 2, {1: 8, 5: 4}  # wire types
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class ModelFile:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """The metadata: texts by name.
+        """The metadata.
 
         Raises:
             ModelError: if the file is damaged or not an ONNX file.
@@ -60,24 +58,20 @@ class ModelFile:
         """The model's card.
 
         Raises:
-            ModelError: if there is none, or it is invalid.
+            ModelError: if there is no card, or it is invalid.
         """
         return Card.from_metadata(self.metadata)
 
-    def network_hash(self) -> str:
-        """Return the SHA-256 of the network without the metadata."""
-        found = sha256()
-        for part in _fields(BytesIO(self.data), _GRAPH):
-            found.update(part)
-        return found.hexdigest()
-
     def verify(self) -> None:
-        """Compare the network with the hash in the metadata, which older files do not have.
+        """Compare the network with its SHA-256 in the metadata, which older files do not have.
 
         Raises:
-            ModelError: if the hash differs.
+            ModelError: if they differ.
         """
-        if HASH in self.metadata and self.metadata[HASH] != self.network_hash():
+        if HASH not in self.metadata:
+            return
+        network = b"".join(_fields(BytesIO(self.data), _GRAPH))
+        if self.metadata[HASH] != sha256(network).hexdigest():
             raise ModelError(f"{self.path} is damaged: the hash of its network does not match.")
 
 
@@ -91,11 +85,6 @@ def read_metadata(model: Path) -> dict[str, str]:
         return _metadata(opened, model)
 
 
-def network_hash(model: Path) -> str:
-    """Return the SHA-256 of the network without the metadata."""
-    return ModelFile.read(model).network_hash()
-
-
 def _opened(model: Path) -> BinaryIO:
     if not model.is_file():
         raise ModelError(f"There is no model file {model}.")
@@ -103,22 +92,19 @@ def _opened(model: Path) -> BinaryIO:
 
 
 def _metadata(stream: BinaryIO, model: Path) -> dict[str, str]:
-    found = {}
+    def text(entry: bytes, number: int) -> str:
+        return b"".join(_fields(BytesIO(entry), number)).decode()
+
     try:
         if not stream.read(1):
             raise ValueError("empty")
-        for entry in _fields(stream, _METADATA):
-            name, text = (
-                b"".join(_fields(BytesIO(entry), number)).decode() for number in (_KEY, _VALUE)
-            )
-            found[name] = text
+        return {text(entry, _KEY): text(entry, _VALUE) for entry in _fields(stream, _METADATA)}
     except (IndexError, ValueError) as error:
         raise ModelError(f"{model} is not an ONNX model, or is damaged.") from error
-    return found
 
 
 def _fields(stream: BinaryIO, wanted: int) -> Iterator[bytes]:
-    """Yield the content of each field with the number `wanted`."""
+    """Yield the content of each field whose number is `wanted`."""
     end = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     while stream.tell() < end:
@@ -126,11 +112,8 @@ def _fields(stream: BinaryIO, wanted: int) -> Iterator[bytes]:
         if kind == _VARINT:
             _varint(stream)
             continue
-        if kind == _LENGTH_PREFIXED:
-            length = _varint(stream)
-        elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
-            length = 8 if kind == _EIGHT_BYTES else 4
-        else:
+        length = _varint(stream) if kind == _LENGTH_PREFIXED else _FIXED_LENGTHS.get(kind)
+        if length is None:
             raise ValueError("unknown wire type")
         if stream.tell() + length > end:
             raise IndexError("cut off")
@@ -141,7 +124,7 @@ def _fields(stream: BinaryIO, wanted: int) -> Iterator[bytes]:
 
 
 def _varint(stream: BinaryIO) -> int:
-    """Read a number that is stored as seven bits per byte, lowest first."""
+    """Read a number that is stored in seven bits per byte, lowest first."""
     value = 0
     for shift in range(0, 64, 7):
         byte = stream.read(1)[0]

@@ -1,4 +1,4 @@
-"""Turn logits into calibrated probabilities."""
+"""Convert logits to calibrated probabilities."""
 
 import numpy as np
 import numpy.typing as npt

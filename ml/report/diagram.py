@@ -1,4 +1,4 @@
-"""A block diagram and layer table of any network, generated from the PyTorch module.
+"""A block diagram and a table of the layers of any network, generated from the PyTorch module.
 
 `torch.fx` (Reed et al. 2022, https://arxiv.org/abs/2112.08429) traces the data flow between the
 modules. A forward pass with a black image gives the shapes.
@@ -16,7 +16,8 @@ from jinja2 import Template
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-WIDTH, LINE_HEIGHT, GAP = 158, 15, (16, 24)  # of boxes and text; between columns and rows
+WIDTH, LINE_HEIGHT = 158, 15  # of a box, and of a line of text in it
+COLUMN_GAP, ROW_GAP = 16, 24
 
 
 @dataclass
@@ -30,14 +31,14 @@ class Block:
     parameters: int
     inputs: list["Block"]
     outputs: list[str] = field(default_factory=list)  # names of the network outputs it computes
-    rank: int = 0
+    rank: int = 0  # row of boxes, from the top
     column: int = 0
     top: int = 0
     height: int = 0
 
     @property
     def name(self) -> str:
-        """The modules' names; `features.0` to `features.6` become `features 0-6`."""
+        """The modules' names; those of `features.0` to `features.6` become `features 0-6`."""
         numbers = [name.removeprefix(f"{self.owner}.") for name in self.names]
         if all(number.isdigit() for number in numbers):
             return f"{self.owner} {'-'.join(dict.fromkeys((numbers[0], numbers[-1])))}"
@@ -63,7 +64,7 @@ class Block:
     @property
     def left(self) -> int:
         """The x coordinate of the left edge."""
-        return 1 + self.column * (WIDTH + GAP[0])
+        return 1 + self.column * (WIDTH + COLUMN_GAP)
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,13 @@ def blocks(network: nn.Module, size: int = 224) -> list[Block]:
 def layers(network: nn.Module, size: int = 224) -> list[Layer]:
     """Return every module without children, in the order of computation."""
     rows: list[Layer] = []
+    names = {m: name for name, m in network.named_modules() if not list(m.children())}
 
-    def record(name: str, module: nn.Module) -> Any:
-        def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-            rows.append(Layer(name, type(module).__name__, (*output.shape[1:],), _count(module)))
+    def record(module: nn.Module, _: Any, output: Tensor) -> None:
+        shape = (*output.shape[1:],)
+        rows.append(Layer(names[module], type(module).__name__, shape, _count(module)))
 
-        return module.register_forward_hook(hook)
-
-    leaves = [(name, m) for name, m in network.named_modules() if not list(m.children())]
-    hooks = [record(name, module) for name, module in leaves]
+    hooks = [module.register_forward_hook(record) for module in names]
     with torch.no_grad():
         network(_black(network, size))
     for hook in hooks:
@@ -135,7 +134,7 @@ def draw(found: Sequence[Block]) -> str:
 
 
 def _path(source: Block, block: Block) -> str:
-    """An arrow: straight down in a column, else right then down, or down then left."""
+    """Return an arrow: down within a column, else right and down, or down and left."""
     start, end = source.left + WIDTH // 2, block.left + WIDTH // 2
     bottom = source.top + source.height
     if source.column == block.column:
@@ -174,7 +173,7 @@ def _block(node: fx.Node, network: nn.Module) -> Block:
 
 
 def _parameter_owners(node: fx.Node) -> set[str]:
-    """The modules whose parameters a value depends on; empty if it depends on the image too."""
+    """Return whose parameters a value depends on; empty if it depends on the image too."""
     if node.op == "get_attr":
         return {str(node.target).rpartition(".")[0]}
     owners = [_parameter_owners(each) for each in node.all_input_nodes]
@@ -182,7 +181,7 @@ def _parameter_owners(node: fx.Node) -> set[str]:
 
 
 def _merge(block: Block, before: list[fx.Node], block_of: dict[fx.Node, Block]) -> Block:
-    """Merge the block into a preceding one of the same owner; return that, or else the block."""
+    """Merge the block into a preceding one of the same owner; return the resulting block."""
     sources = [block_of[node] for node in before]
     for node in before:
         previous = block_of[node]
@@ -199,11 +198,11 @@ def _merge(block: Block, before: list[fx.Node], block_of: dict[fx.Node, Block]) 
 
 
 def _place(found: list[Block]) -> None:
-    """Assign rows and columns to the blocks.
+    """Assign positions to the blocks.
 
     A block's row is the length of the longest path from the image. The longest path through the
-    network is the first column. A branch is as low as possible, in the first column that is free
-    between the rows where it starts and ends.
+    network is the first column. A branch is placed as low as possible, in the first column that is
+    free between the rows of its input and its output.
     """
     for block in found:
         block.rank = max((source.rank + 1 for source in block.inputs), default=0)
@@ -215,10 +214,8 @@ def _place(found: list[Block]) -> None:
     for block in reversed(found):
         if not any(block is each for each in main_path):
             users = [each.rank for each in found if any(block is s for s in each.inputs)]
-            end = min(users, default=last + 1)
-            block.rank = end - 1
-            start = max(source.rank for source in block.inputs)
-            branches.append((start, end, block))
+            block.rank = min(users, default=last + 1) - 1
+            branches.append((max(source.rank for source in block.inputs), block.rank + 1, block))
     used: list[tuple[int, int, int]] = []
     for start, end, block in sorted(branches, key=lambda branch: -branch[0]):
         block.column = 1
@@ -231,4 +228,4 @@ def _place(found: list[Block]) -> None:
         height = 12 + LINE_HEIGHT * max((len(b.title) + len(b.lines) for b in row), default=0)
         for block in row:
             block.top, block.height = top, height
-        top += height + GAP[1]
+        top += height + ROW_GAP

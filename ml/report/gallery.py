@@ -35,7 +35,7 @@ class ShownPrediction:
 
 @dataclass(frozen=True)
 class ClassErrors:
-    """The number of a class's photos, how many are predicted wrongly, and the worst of these."""
+    """A class's number of photos and of wrong predictions, and the worst of these."""
 
     label: str
     photos: int
@@ -54,51 +54,37 @@ def worst_errors(
         photos: the image folder.
         predictor: computes the evidence maps; None leaves them out.
     """
-    count = Counter(table.truth)
+    count = Counter(table.truth.tolist())
     by_loss = np.argsort(-table.loss, kind="stable")
     wrong: dict[str, list[int]] = {label: [] for label in table.classes if count[label]}
     for row in by_loss[~table.correct[by_loss]]:
         wrong[table.truth[row]].append(int(row))
-    most_classes = MOST_PHOTOS // PHOTOS_PER_CLASS
-    kept = sorted(wrong, key=lambda label: -len(wrong[label]))[:most_classes]
-    return [
-        ClassErrors(
-            label,
-            count[label],
-            len(wrong[label]),
-            [
-                show_prediction(table, row, photos, predictor)
-                for row in wrong[label][:PHOTOS_PER_CLASS]
-            ],
-        )
-        for label in table.classes
-        if label in kept
-    ]
+    most_wrong = sorted(wrong, key=lambda label: -len(wrong[label]))
+    kept = most_wrong[: MOST_PHOTOS // PHOTOS_PER_CLASS]
+    errors = []
+    for label, rows in wrong.items():
+        if label in kept:
+            worst = rows[:PHOTOS_PER_CLASS]
+            shown = [show_prediction(table, row, photos, predictor) for row in worst]
+            errors.append(ClassErrors(label, count[label], len(rows), shown))
+    return errors
 
 
 def show_prediction(
     table: PredictionTable, row: int, photos: Path, predictor: Predictor | None = None
 ) -> ShownPrediction:
     """Return one row with a thumbnail, and with its evidence map if there is a predictor."""
-    truth, predicted = (table.classes.index(of[row]) for of in (table.truth, table.predicted))
-    path, evidence = photos / table.file[row], None
-    picture = thumbnail(path)
+    file, truth, predicted = (str(of[row]) for of in (table.file, table.truth, table.predicted))
+    picture, evidence = thumbnail(photos / file), None
     if picture and predictor:
-        evidence = data_uri(evidence_map(predictor.predict(path), predicted, truth), "PNG")
-    return ShownPrediction(
-        table.file[row],
-        table.truth[row],
-        table.predicted[row],
-        float(table.confidence[row]),
-        float(table.truth_probability[row]),
-        float(table.loss[row]),
-        picture,
-        evidence,
-    )
+        indices = table.classes.index(predicted), table.classes.index(truth)
+        evidence = data_uri(evidence_map(predictor.predict(photos / file), *indices), "PNG")
+    numbers = table.confidence[row], table.truth_probability[row], table.loss[row]
+    return ShownPrediction(file, truth, predicted, *numbers, picture, evidence)
 
 
 def thumbnail(path: Path, side: int = SIDE, limit: int = BYTES) -> str | None:
-    """Return a JPEG of about `limit` bytes or less as a data URI; None if it cannot be decoded."""
+    """Return a JPEG of at most about `limit` bytes as a data URI; None if decoding fails."""
     try:
         image = decode(path.read_bytes()).image
     except (OSError, ImageError):
@@ -112,11 +98,11 @@ def thumbnail(path: Path, side: int = SIDE, limit: int = BYTES) -> str | None:
 
 
 def evidence_map(prediction: Prediction, predicted: int, truth: int) -> Image.Image:
-    """Draw where the evidence favours the predicted class over the true class, as an overlay.
+    """Draw the evidence for the predicted class minus that for the true class, as an overlay.
 
-    Orange favours the predicted class, purple the true class. Transparent regions favour neither,
-    or are outside the network's view. The mean of the map is the difference between the two
-    logits.
+    Orange regions favour the predicted class, purple regions the true class. Transparent regions
+    favour neither, or the network did not see them. The mean of the differences is the difference
+    between the two logits.
     """
     merged = grid(prediction)
     difference = merged.values[predicted] - merged.values[truth]  # (rows, columns)

@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
-from sklearn.metrics import ConfusionMatrixDisplay
 
-from ml.run_folder import History, PredictionTable
+from ml.run_folder import Floats, History, PredictionTable
+
+Plots = dict[str, str]
+"""SVG by file name."""
 
 MOST_CLASSES = 8
 """Curves in a plot; if there are more classes, those with the lowest F1 are drawn."""
@@ -47,142 +49,172 @@ STYLE: Any = {
 SPLITS = {"train": "-", "validation": "--", "test": "-"}
 
 
-def progress(history: History, metric: str, best_epoch: int | None) -> str:
-    """Draw accuracy or loss of every split by epoch."""
-    with rc_context(STYLE):
-        drawing = Figure((NARROW, 2.6), layout="constrained")
-        axes = drawing.subplots()
-        for split, dashes in SPLITS.items():
-            if f"{split}_{metric}" in history:
-                values = history[f"{split}_{metric}"]
-                axes.plot(history["epoch"], values, dashes, marker="o", label=split)
-        _epoch_axis(axes, best_epoch)
-        axes.set_ylabel(metric)
-        axes.legend()
-        return _svg(drawing, metric)
-
-
-def learning_rate(history: History) -> str:
-    """Draw the learning rate at the end of each epoch."""
-    with rc_context(STYLE):
-        drawing = Figure((NARROW, 2.6), layout="constrained")
-        axes = drawing.subplots()
-        axes.plot(history["epoch"], history["learning_rate"], marker="o")
-        _epoch_axis(axes, None)
-        axes.set_ylabel("learning rate")
-        return _svg(drawing, "learning-rate")
-
-
-def by_class(history: History, split: str, classes: Sequence[str], best_epoch: int | None) -> str:
-    """Draw precision, recall and F1 of each class by epoch."""
-    with rc_context(STYLE):
-        drawing = Figure((WIDE, 5.8), layout="constrained")
-        panels = drawing.subplots(3, sharex=True, sharey=True)
-        lines = []
-        for axes, metric in zip(panels, ("precision", "recall", "f1"), strict=True):
-            values = [history[f"{split}_{metric}_{label}"] for label in classes]
-            lines = [axes.plot(history["epoch"], each, marker="o")[0] for each in values]
-            axes.set_title("F1" if metric == "f1" else metric, loc="left")
-            axes.set_ylim(-0.03, 1.03)
-            _epoch_axis(axes, best_epoch)
-        for axes in panels[:-1]:
-            axes.set_xlabel("")
-        names = [_short(label) for label in classes]
-        drawing.legend(lines, names, loc="outside lower center", ncols=2)
-        return _svg(drawing, f"classes-{split}")
-
-
-def confusion(
-    counts: Sequence[Sequence[int]], totals: Sequence[int], classes: Sequence[str], shares: bool
-) -> str:
-    """Draw the confusion matrix.
+@rc_context(STYLE)
+def training_plots(history: History, reported: str, best_epoch: int | None) -> Plots:
+    """Draw the metrics by epoch, and mark the best epoch.
 
     Args:
-        totals: the number of photos of each class, which the shares are of.
-        shares: print percentages instead of counts.
+        history: the columns of `history.csv`.
+        reported: the split whose metrics of each class are drawn, beside those of training.
     """
-    matrix = np.array(counts, dtype=float)
-    rows = matrix / np.maximum(np.array(totals), 1)[:, None]
-    with rc_context(STYLE | {"axes.grid": False}):
-        drawing = Figure((WIDE, 4.2), layout="constrained")
-        axes = drawing.subplots()
-        # Shade by share in both cases; shading by count would show the largest class only.
-        display = ConfusionMatrixDisplay(rows, display_labels=[_short(name) for name in classes])
-        display.plot(
-            ax=axes,
-            cmap=FADE,
-            colorbar=False,
-            include_values=False,
-            xticks_rotation=40 if len(classes) <= 8 else 90,
-            im_kw={"vmin": 0, "vmax": 1},
+    if not history:
+        return {}
+    figures = {name: _metric(history, name, best_epoch) for name in ("accuracy", "loss")}
+    figures["learning-rate"] = _learning_rate(history)
+    prefix = f"{reported}_f1_"
+    known = [name.removeprefix(prefix) for name in history if name.startswith(prefix)]
+    lowest = sorted(known, key=lambda label: history[prefix + label][-1])[:MOST_CLASSES]
+    shown = [label for label in known if label in lowest]
+    for split in dict.fromkeys(("train", reported)) if shown else ():
+        figures[f"classes-{split}"] = _by_class(history, split, shown, best_epoch)
+    return {name: _svg(figure, name) for name, figure in figures.items()}
+
+
+@rc_context(STYLE)
+def result_plots(
+    confusion: list[list[int]],
+    classes: Sequence[str],
+    predictions: PredictionTable | None,
+    threshold: float,
+) -> Plots:
+    """Draw the confusion matrix and the confidences of the predictions.
+
+    Args:
+        confusion: numbers of photos by true and predicted class, (C, C); empty leaves it out.
+        classes: the names of the C classes.
+        predictions: for the reported split.
+        threshold: of the confidence; 0 if all predictions are accepted.
+    """
+    figures = {}
+    matrix = np.array(confusion, dtype=float)
+    if matrix.size:
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
+        kept = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CELLS])
+        names = [_short(classes[i]) for i in kept]
+        matrix, shares = matrix[np.ix_(kept, kept)], shares[np.ix_(kept, kept)]
+        figures["confusion-counts"] = _confusion(shares, names, matrix, "{:.0f}")
+        figures["confusion-shares"] = _confusion(shares, names, shares, "{:.0%}")
+    if predictions and predictions.file.size:
+        figures["reliability"] = _reliability(predictions)
+        figures["confidence"] = _confidences(predictions, threshold)
+        figures["coverage"] = _coverage(predictions)
+    return {name: _svg(figure, name) for name, figure in figures.items()}
+
+
+def _metric(history: History, metric: str, best_epoch: int | None) -> Figure:
+    """Draw accuracy or loss of every split by epoch."""
+    figure, axes = _subplot(NARROW, 2.6)
+    for split, dashes in SPLITS.items():
+        if f"{split}_{metric}" in history:
+            values = history[f"{split}_{metric}"]
+            axes.plot(history["epoch"], values, dashes, marker="o", label=split)
+    _epoch_axis(axes, best_epoch)
+    axes.set_ylabel(metric)
+    axes.legend()
+    return figure
+
+
+def _learning_rate(history: History) -> Figure:
+    figure, axes = _subplot(NARROW, 2.6)
+    axes.plot(history["epoch"], history["learning_rate"], marker="o")
+    _epoch_axis(axes, None)
+    axes.set_ylabel("learning rate")
+    return figure
+
+
+def _by_class(
+    history: History, split: str, classes: Sequence[str], best_epoch: int | None
+) -> Figure:
+    """Draw precision, recall and F1 of each class by epoch."""
+    figure = Figure((WIDE, 5.8), layout="constrained")
+    panels = figure.subplots(3, sharex=True, sharey=True)
+    for axes, metric in zip(panels, ("precision", "recall", "f1"), strict=True):
+        for label in classes:
+            axes.plot(history["epoch"], history[f"{split}_{metric}_{label}"], marker="o")
+        axes.set_title("F1" if metric == "f1" else metric, loc="left")
+        axes.set_ylim(-0.03, 1.03)
+        _epoch_axis(axes, best_epoch)
+        axes.label_outer()
+    names = [_short(label) for label in classes]
+    figure.legend(panels[0].lines[: len(classes)], names, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _confusion(shares: Floats, classes: Sequence[str], values: Floats, form: str) -> Figure:
+    """Draw a confusion matrix, (C, C): `values` in the format `form`, shaded by `shares`."""
+    few = len(classes) <= 8
+    with rc_context({"axes.grid": False}):
+        figure, axes = _subplot(WIDE, 4.2)
+        # Shade by share in both plots; shading by number would show the largest class only.
+        axes.imshow(shares, cmap=FADE, vmin=0, vmax=1)
+        axes.set_xticks(
+            range(len(classes)),
+            classes,
+            rotation=40 if few else 90,
+            ha="right" if few else "center",
+            rotation_mode="anchor" if few else "default",
         )
-        for (i, j), share in np.ndenumerate(rows):
-            if matrix[i, j]:
-                text = f"{share:.0%}" if shares else f"{matrix[i, j]:.0f}"
+        axes.set_yticks(range(len(classes)), classes)
+        for (i, j), value in np.ndenumerate(values):
+            if value:
                 size = 10 if len(classes) <= 10 else 5
-                axes.text(j, i, text, ha="center", va="center", size=size)
+                axes.text(j, i, form.format(value), ha="center", va="center", size=size)
         axes.set(xlabel="predicted", ylabel="label")
-        if len(classes) <= 8:
-            for label in axes.get_xticklabels():
-                label.set(ha="right", rotation_mode="anchor")
-        return _svg(drawing, "confusion-shares" if shares else "confusion-counts")
+    return figure
 
 
-def reliability(predictions: PredictionTable, bins: int = 15) -> str:
+def _reliability(predictions: PredictionTable, bins: int = 15) -> Figure:
     """Draw accuracy against confidence; the area of a dot is its number of photos."""
     index = np.minimum((predictions.confidence * bins).astype(int), bins - 1)
     groups = [index == b for b in range(bins) if (index == b).any()]
     confidence = [predictions.confidence[group].mean() for group in groups]
     accuracy = [predictions.correct[group].mean() for group in groups]
-    with rc_context(STYLE):
-        drawing = Figure((NARROW, 2.8), layout="constrained")
-        axes = drawing.subplots()
-        axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.5, marker="", label="perfect")
-        axes.plot(confidence, accuracy, marker="", alpha=0.6)
-        sizes = [12 + 240 * group.mean() for group in groups]
-        axes.scatter(confidence, accuracy, sizes, alpha=0.8, label="predictions", zorder=3)
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.04), ylim=(0, 1.04))
-        axes.legend(loc="upper left")
-        return _svg(drawing, "reliability")
+    figure, axes = _subplot(NARROW, 2.8)
+    axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.5, marker="", label="perfect")
+    axes.plot(confidence, accuracy, marker="", alpha=0.6)
+    sizes = [12 + 240 * group.mean() for group in groups]
+    axes.scatter(confidence, accuracy, sizes, alpha=0.8, label="predictions", zorder=3)
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.04), ylim=(0, 1.04))
+    axes.legend(loc="upper left")
+    return figure
 
 
-def confidences(predictions: PredictionTable, threshold: float) -> str:
+def _confidences(predictions: PredictionTable, threshold: float) -> Figure:
     """Draw histograms of the confidence of correct and of wrong predictions."""
-    with rc_context(STYLE):
-        drawing = Figure((NARROW, 2.8), layout="constrained")
-        axes = drawing.subplots()
-        parts = [
-            predictions.confidence[predictions.correct],
-            predictions.confidence[~predictions.correct],
-        ]
-        edges = [step / 20 for step in range(21)]
-        axes.hist(parts, edges, label=["correct", "wrong"], color=COLOURS[:2], log=True)
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        if threshold > 0:
-            axes.axvline(threshold, color=INK, ls=":", label="threshold")
-        axes.set(xlabel="confidence", ylabel="photos (log scale)", xlim=(0, 1))
-        axes.legend(loc="upper left")
-        return _svg(drawing, "confidence")
+    figure, axes = _subplot(NARROW, 2.8)
+    correct = predictions.correct
+    parts = [predictions.confidence[correct], predictions.confidence[~correct]]
+    edges = [step / 20 for step in range(21)]
+    axes.hist(parts, edges, label=["correct", "wrong"], color=COLOURS[:2], log=True)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if threshold > 0:
+        axes.axvline(threshold, color=INK, ls=":", label="threshold")
+    axes.set(xlabel="confidence", ylabel="photos (log scale)", xlim=(0, 1))
+    axes.legend(loc="upper left")
+    return figure
 
 
-def coverage(predictions: PredictionTable) -> str:
+def _coverage(predictions: PredictionTable) -> Figure:
     """Draw the accuracy of accepted predictions against coverage, over all thresholds."""
     order = np.argsort(-predictions.confidence, kind="stable")
     kept = np.arange(1, len(order) + 1)
-    accuracy = np.cumsum(predictions.correct[order]) / kept
-    with rc_context(STYLE):
-        drawing = Figure((NARROW, 2.8), layout="constrained")
-        axes = drawing.subplots()
-        axes.plot(kept / len(order), accuracy, marker="")
-        count = int(predictions.accepted.sum())
-        if 0 < count < len(order):
-            share = predictions.correct[predictions.accepted].mean()
-            axes.plot(count / len(order), share, "o", color=COLOURS[1], ms=7, label="threshold")
-            axes.legend(loc="lower left")
-        axes.set(xlabel="coverage (share accepted)", ylabel="accuracy of accepted")
-        axes.set_xlim(0, 1.02)
-        return _svg(drawing, "coverage")
+    figure, axes = _subplot(NARROW, 2.8)
+    axes.plot(kept / len(order), np.cumsum(predictions.correct[order]) / kept, marker="")
+    count = int(predictions.accepted.sum())
+    if 0 < count < len(order):
+        accuracy = predictions.correct[predictions.accepted].mean()
+        axes.plot(count / len(order), accuracy, "o", color=COLOURS[1], ms=7, label="threshold")
+        axes.legend(loc="lower left")
+    axes.set(xlabel="coverage (fraction accepted)", ylabel="accuracy of accepted")
+    axes.set_xlim(0, 1.02)
+    return figure
+
+
+def _subplot(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure((width, height), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _epoch_axis(axes: Axes, best_epoch: int | None) -> None:
@@ -201,9 +233,8 @@ def _svg(figure: Figure, name: str) -> str:
     buffer = StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing"
-        )  # the browser's fonts may have the glyph
+        # The browser's fonts may have the glyph.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor").replace("xlink:href", "href")

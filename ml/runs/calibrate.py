@@ -22,18 +22,16 @@ from ml.models.probability import probabilities
 from ml.predictor import Predictor
 
 MOST_CELLS = 5_000_000
-"""If there are more probabilities (100 MB of text), predictions.csv holds only the largest."""
+"""Most probabilities in predictions.csv (100 MB of text); if there are more, it omits them."""
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """A calibrated model card, with what was measured."""
+    """A calibrated model card, with the metrics and logits of the measured photos."""
 
     card: Card
-    metrics: dict[str, dict[str, Any]]
-    """By split, and a summary under "calibration"."""
-    logits: dict[str, Floats]
-    """By split, (N, C)."""
+    metrics: dict[str, dict[str, Any]]  # by split, and a summary under "calibration"
+    logits: dict[str, Floats]  # by split, (N, C)
 
 
 def calibrate(
@@ -42,9 +40,6 @@ def calibrate(
     """Fit temperature and threshold on the validation photos, then measure on both held-out splits.
 
     Without validation photos the temperature is 1, and all predictions are accepted.
-
-    Args:
-        target_precision: wanted accuracy of the accepted predictions.
     """
     held_out = {name: folder.of(name) for name in ("validation", "test") if folder.of(name)}
     logits = {name: predict_logits(predictor, samples) for name, samples in held_out.items()}
@@ -79,10 +74,10 @@ def _summary(
 
 
 def show_calibration(result: CalibrationResult, console: Console) -> None:
-    """Print the calibration's effect as a table."""
+    """Print the fitted values, and the metrics before and after, as a table."""
     summary = result.metrics.get("calibration")
     if summary is None:
-        console.print("Not calibrated, as there are no validation photos; accepts all predictions.")
+        console.print("There are no validation photos to calibrate on: accepts all predictions.")
         return
     console.print(
         f"Temperature {summary['temperature']:.3f}. Predictions are accepted from a confidence of "
@@ -98,37 +93,29 @@ def show_calibration(result: CalibrationResult, console: Console) -> None:
 
 def write_predictions(path: Path, folder: ImageFolder, result: CalibrationResult) -> None:
     """Write the prediction for every measured photo to a CSV file, one row per photo."""
-    card = result.card
+    card, classes = result.card, result.card.classes
     columns = ["split", "file", "truth", "answer", "confidence", "accepted", "loss"]
     complete = sum(logits.size for logits in result.logits.values()) <= MOST_CELLS
     with atomic_write(path) as partial, partial.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
-        writer.writerow(columns + [f"p:{label}" for label in card.classes if complete])
+        writer.writerow(columns + [f"p:{label}" for label in classes if complete])
         for split, logits in result.logits.items():
             calibrated = probabilities(logits, card.temperature)  # (N, C)
             for sample, of in zip(folder.of(split), calibrated, strict=True):
                 row = of.tolist()
                 confidence = max(row)
-                writer.writerow(
-                    [
-                        split,
-                        sample.path.relative_to(folder.root).as_posix(),
-                        sample.label,
-                        card.classes[row.index(confidence)],
-                        confidence,
-                        int(confidence >= card.threshold),
-                        -log(max(row[card.classes.index(sample.label)], 1e-12)),
-                        *(row if complete else ()),
-                    ]
-                )
+                file = sample.path.relative_to(folder.root).as_posix()
+                predicted, accepted = classes[row.index(confidence)], confidence >= card.threshold
+                loss = -log(max(row[classes.index(sample.label)], 1e-12))
+                cells = [split, file, sample.label, predicted, confidence, int(accepted), loss]
+                writer.writerow(cells + row if complete else cells)
 
 
 def recalibrate(model: Path, folder: ImageFolder, target_precision: float) -> CalibrationResult:
-    """Calibrate a model file again, and update the files of the same run beside it.
+    """Calibrate a model file again, and update the other files of its run folder.
 
     Args:
-        folder: an image folder with a split; the model must not have trained on its validation
-            photos.
+        folder: the model must not have been trained on its validation photos.
 
     Raises:
         DataError: if there are no validation photos.

@@ -1,9 +1,8 @@
 """Find suspected label errors among the training photos, by out-of-fold predictions.
 
-The trained network has memorised its training labels, wrong ones included. The features of the
-backbone that the run started from are independent of them, and a linear classifier on those
-features trains quickly. So each fifth of the photos is predicted by a classifier of its own,
-trained on the other four fifths.
+The trained network has memorised its training labels, including wrong ones. The backbone that the
+run started from has not seen them, and a linear classifier on its features trains quickly. So each
+fifth of the photos is predicted by a classifier that was trained on the other four fifths.
 """
 
 import warnings
@@ -36,7 +35,7 @@ from ml.training.loaders import in_order
 
 FOLDS = 5
 MOST_PHOTOS, MOST_CELLS = 20_000, 1_000_000
-"""Limits on photos, and on photos times classes; within them it takes minutes on two cores."""
+"""Limits on photos, and on photos times classes: the audit takes minutes on two cores."""
 
 Features = npt.NDArray[np.float32]
 
@@ -44,9 +43,9 @@ Features = npt.NDArray[np.float32]
 def audit_labels(
     config: Config, folder: ImageFolder, card: Card, console: Console
 ) -> Rejected | None:
-    """Write `label_audit.csv`, with the columns of `predictions.csv`; return why if it cannot.
+    """Write `label_audit.csv`, with the columns of `predictions.csv`; on failure return the reason.
 
-    It runs at the end of a training run that may have taken hours, so that it never raises.
+    It runs at the end of a training run that may have taken hours, so it never raises.
     """
     try:
         rejected = _not_possible(config, folder) or _audit(config, folder, card)
@@ -62,7 +61,7 @@ def audit_labels(
 
 
 def _not_possible(config: Config, folder: ImageFolder) -> Rejected | None:
-    """Say why a run's labels cannot be checked; None if they can."""
+    """Return why a run's labels cannot be checked; None if they can."""
     photos, classes = len(folder.of("train")), len(folder.classes)
     if config.initial == "none":
         return Rejected("The run started from an untrained backbone.")
@@ -75,7 +74,7 @@ def _not_possible(config: Config, folder: ImageFolder) -> Rejected | None:
         )
     if not all(sample.group for sample in folder.of("train")):
         return Rejected("The run was started by an older version, which did not record groups.")
-    # The shipped weights are excepted: they never saw the user's labels.
+    # The shipped weights are allowed: they were not trained on the user's labels.
     if config.initial not in STARTS and _knows_classes(Path(config.initial), folder.classes):
         return Rejected(
             "The run started from a model of the same classes, which may have memorised the labels."
@@ -121,10 +120,10 @@ def out_of_fold(features: Features, truth: Ints, groups: Ints, classes: int) -> 
     predicted = np.zeros((len(truth), classes))
     folds = StratifiedGroupKFold(FOLDS).split(features, truth, groups)
     for train, rest in track_progress(folds, "Checking the labels of training photos", FOLDS):
-        # Most folders have fewer photos than features, so that strong regularisation is needed.
+        # Most folders have fewer photos than features: strong regularisation is needed.
         model = make_pipeline(StandardScaler(), LogisticRegression(C=3e-3, max_iter=300))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # almost converged is good enough
+            warnings.simplefilter("ignore", ConvergenceWarning)  # almost converged is enough
             model.fit(features[train], truth[train])
         predicted[np.ix_(rest, model.classes_)] = model.predict_proba(features[rest])
     return predicted
@@ -132,7 +131,7 @@ def out_of_fold(features: Features, truth: Ints, groups: Ints, classes: int) -> 
 
 @torch.no_grad()
 def _extract_features(config: Config, folder: ImageFolder, card: Card) -> tuple[Features, Ints]:
-    """Return each training photo's features by the initial backbone, (N, 1280), and its class."""
+    """Return the initial backbone's features of each training photo, (N, 1280), and its class."""
     network = NETWORKS[config.network](len(folder.classes))
     initialise(network, config.initial)
     device = Device.choose(config.workers)

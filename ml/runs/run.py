@@ -13,6 +13,7 @@ from ml.data.image_folder import ImageFolder, scan, scan_ood
 from ml.data.recorded_split import can_decode, drop_unreadable, limit_samples, restore_split
 from ml.data.split import split_folder
 from ml.data.synthetic import synthesize
+from ml.engines.base import Pixels
 from ml.errors import DataError, SkyspotterError, listing
 from ml.evaluation.evaluate import show_metrics
 from ml.export.onnx import export, stamp
@@ -20,7 +21,6 @@ from ml.files import write_json
 from ml.images.decode import decode
 from ml.images.preprocessing import Preprocessing, Strategy, network_input
 from ml.models.checkpoint import load, parameters_of, save
-from ml.models.engine import Pixels
 from ml.predictor import Predictor
 from ml.report.page import write_report
 from ml.run_folder import LABEL_AUDIT, OLD_LABEL_AUDIT

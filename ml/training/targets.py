@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ml.data.image_folder import ImageFolder
+from ml.engines.base import Engine
 from ml.engines.onnxruntime import OnnxEngine
 from ml.errors import ModelError
-from ml.models.engine import Engine
 from ml.models.probability import probabilities
 
 

@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from app.middleware.security_headers import HEADERS
+from app.middleware import SECURITY_HEADERS
 from tests.app.helpers import check, serving
 
 
@@ -58,4 +58,4 @@ def test_an_internal_error_has_cors_and_security_headers(
     check(answer, 500, "internal_error")
     assert "business" not in answer.text
     assert answer.headers["access-control-allow-origin"] == "https://app.example"
-    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS

@@ -12,7 +12,8 @@ from app.main import create_app
 from app.settings import Settings
 from ml.errors import ImageError
 from tests.app.helpers import connect, listening, received, serving
-from tests.helpers import ROOT, png
+from tests.helpers import ROOT
+from tests.image_files import png
 
 
 def test_importing_the_registry_loads_nothing_heavy() -> None:

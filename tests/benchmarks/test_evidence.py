@@ -12,11 +12,11 @@ from PIL import Image
 from benchmarks.evidence import STEPS, compare_maps, curve_areas, grad_cam, main
 from ml.data.image_folder import scan
 from ml.data.sample import Sample
+from ml.engines.base import Floats, Pixels
 from ml.errors import DataError, ModelError
 from ml.images.preprocessing import PADDING, Preprocessing
 from ml.model import Net, PlainNet, normalise
 from ml.models.card import Card
-from ml.models.engine import Floats, Pixels
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 PARAMETERS = SHIPPED_MODEL.with_name("model.safetensors")

@@ -111,7 +111,7 @@ def test_the_key_is_requested_and_kept_for_the_tab(open_page: Open) -> None:
         page.on("request", lambda request: sent.append(request.url.split("/")[-1]))
         page.set_input_files("#choose", [SURE, UNSURE])
         detail = page.locator("#key-detail")
-        expect(detail).to_have_text(re.compile("^This service asks for an API key[^`]+$"))
+        expect(detail).to_have_text(re.compile("^This service requires an API key[^`]+$"))
         assert not [url for url in sent if url.startswith("predict")], (
             "a photo is sent without a key"
         )
@@ -136,11 +136,11 @@ def test_without_a_key_the_page_says_so(open_page: Open) -> None:
         page = open_page(f"{address}/")
         page.set_input_files("#choose", [SURE])
         page.get_by_role("button", name="Cancel").click()
-        expect(page.locator("#sure")).to_contain_text("asks for an API key")
+        expect(page.locator("#sure")).to_contain_text("requires an API key")
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
         page.get_by_role("button", name="Model").click()
         page.get_by_role("button", name="Cancel").click()
-        expect(page.locator("#card-body")).to_contain_text("asks for an API key")
+        expect(page.locator("#card-body")).to_contain_text("requires an API key")
 
 
 def test_a_missing_model_card_is_explained(open_page: Open) -> None:

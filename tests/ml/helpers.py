@@ -1,4 +1,4 @@
-"""Faulty model files."""
+"""Read the cards of model files, and write faulty model files."""
 
 from pathlib import Path
 
@@ -10,19 +10,19 @@ from ml.models.onnx_file import read_metadata
 from ml.predictor import SHIPPED_MODEL
 
 
-def spoil(model: Path) -> None:
-    """Change a file's network so that only the self-test finds it."""
+def overwrite_parameters(model: Path) -> None:
+    """Overwrite parameters so that only the self-test detects it."""
     other = model.with_suffix(".other")
     data = bytearray(model.read_bytes())
-    middle = len(data) // 2  # among the parameters, float32 one after the other
+    middle = len(data) // 2  # among the float32 parameters
     data[middle : middle + 40_000] = bytes(40_000)
     other.write_bytes(data)
-    stamp(other, card_of(other))  # with its own hash
+    stamp(other, card_of(other))  # updates the hash
     other.replace(model)
 
 
-def take_other_inputs(model: Path) -> None:
-    """Write the shipped model with an input of another name."""
+def rename_input(model: Path) -> None:
+    """Write the shipped model with an input that has another name."""
     other = onnx.load(SHIPPED_MODEL)
     for node in other.graph.node:
         node.input[:] = ["photo" if name == "image" else name for name in node.input]

@@ -47,7 +47,7 @@ def test_predictions_are_read_back(predictions: Path) -> None:
     assert table.classes == CLASSES
     assert table.correct.tolist() == [True, False, True, False, True]
     test = table.of("test")
-    assert test.file == ("a, b/1.jpg", "$c/1.jpg", "$c/2.jpg", "$c/3.jpg")
+    assert test.file.tolist() == ["a, b/1.jpg", "$c/1.jpg", "$c/2.jpg", "$c/3.jpg"]
     assert test.accepted.tolist() == [True, True, False, False]
     np.testing.assert_allclose(test.truth_probability, [0.9, 0.9, 0.4, 1.0], atol=1e-3)
 
@@ -87,7 +87,7 @@ def test_the_label_audit_is_read_by_its_new_and_its_old_name(predictions: Path) 
         write(run / name, HEADER, ["train", file, "$c", "a, b", 0.7, 1, 1.2, 0.7, 0.3])
         folder = read_run(run)
         assert folder.label_audit is not None
-        assert folder.label_audit.file == (file,)
+        assert folder.label_audit.file.tolist() == [file]
         assert folder.predictions is not None
         assert "train" not in folder.predictions.split
 

@@ -11,7 +11,8 @@ from ml.export.onnx import stamp
 from ml.models.probability import probabilities
 from ml.predictor import SHIPPED_MODEL, Predictor
 from tests.app.helpers import check, serving
-from tests.helpers import encoded, picture, png
+from tests.helpers import encoded, picture
+from tests.image_files import png
 
 
 def test_a_form_and_a_body_get_the_prediction_of_the_model(

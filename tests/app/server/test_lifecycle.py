@@ -22,7 +22,7 @@ from tests.app.server.helpers import (
     replace_worker,
     versions,
 )
-from tests.ml.helpers import spoil, take_other_inputs
+from tests.ml.helpers import overwrite_parameters, rename_input
 
 
 def write_version_2(model: Path, shipped: Predictor) -> None:
@@ -88,8 +88,8 @@ def test_a_reload_drops_no_request(
     [
         (lambda model: model.write_bytes(model.read_bytes()[:-50_000]), "damaged"),
         (lambda model: model.unlink(), "no model file"),
-        (take_other_inputs, "has the inputs"),
-        (spoil, "logits are off by"),
+        (rename_input, "has the inputs"),
+        (overwrite_parameters, "logits are off by"),
     ],
     ids=["truncated", "missing", "other inputs", "other results"],
 )

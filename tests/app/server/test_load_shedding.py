@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.middleware.security_headers import HEADERS
+from app.middleware import SECURITY_HEADERS
 from tests.app.helpers import Listening, check, connect, listening, received, until
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{more}\r\n"
@@ -52,7 +52,7 @@ def test_a_photo_is_rejected_after_the_headers(full: Listening) -> None:
             assert (body["code"], body["request_id"]) == ("overloaded", own_id)
             assert response.headers["X-Request-ID"] == own_id
             assert int(response.headers["Retry-After"]) >= 1
-            assert {name: response.headers[name] for name in HEADERS} == HEADERS
+            assert {name: response.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
             connection.sendall(bytes(1000))  # the connection stays open
 
 

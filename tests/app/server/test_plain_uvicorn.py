@@ -12,7 +12,8 @@ import pytest
 from ml.predictor import Predictor
 from tests.app.helpers import running
 from tests.app.server.helpers import Server
-from tests.helpers import encoded, picture, png
+from tests.helpers import encoded, picture
+from tests.image_files import png
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.engines.base import Engine, Pixels
 from ml.engines.loader import open_engine
 from ml.errors import ModelError
 from ml.export.onnx import add_self_test, drawn_inputs, stamp
-from ml.models.engine import Engine, Pixels
 from ml.predictor import SHIPPED_MODEL
 
 ENGINES = ("onnxruntime", "openvino", "torch")
@@ -45,7 +45,7 @@ def pixels(opened: Callable[[str], Engine]) -> Pixels:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_the_same_answers(opened: Callable[[str], Engine], pixels: Pixels, name: str) -> None:
+def test_all_engines_agree(opened: Callable[[str], Engine], pixels: Pixels, name: str) -> None:
     engine = opened(name)
     assert engine.name == name
     assert engine.card == opened("onnxruntime").card
@@ -55,11 +55,13 @@ def test_the_same_answers(opened: Callable[[str], Engine], pixels: Pixels, name:
     np.testing.assert_allclose(logits, expected[0], atol=1e-3)
     np.testing.assert_allclose(evidence, expected[1], atol=1e-3)
     np.testing.assert_allclose(evidence.mean(axis=(2, 3)), logits, atol=1e-4)
-    assert np.ptp(logits, axis=0).min() > 1  # the photos' answers do differ
+    assert np.ptp(logits, axis=0).min() > 1  # the photos have different logits
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_many_threads_at_once(opened: Callable[[str], Engine], pixels: Pixels, name: str) -> None:
+def test_use_from_several_threads(
+    opened: Callable[[str], Engine], pixels: Pixels, name: str
+) -> None:
     engine = opened(name)
     alone = [engine.run(pixels[i : i + 1])[0] for i in range(len(pixels))]
     with ThreadPoolExecutor(4) as pool:
@@ -70,8 +72,10 @@ def test_many_threads_at_once(opened: Callable[[str], Engine], pixels: Pixels, n
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_answers_are_kept(opened: Callable[[str], Engine], pixels: Pixels, name: str) -> None:
-    """An engine must not hand out memory that its next call writes to."""
+def test_results_are_not_overwritten(
+    opened: Callable[[str], Engine], pixels: Pixels, name: str
+) -> None:
+    """An engine must not return memory that its next call writes to."""
     first, _ = opened(name).run(pixels[:1])
     before = first.copy()
     opened(name).run(pixels[1:2])
@@ -79,16 +83,16 @@ def test_answers_are_kept(opened: Callable[[str], Engine], pixels: Pixels, name:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_damaged_network(model: Path, tmp_path: Path, name: str) -> None:
+def test_a_damaged_network_is_refused(model: Path, tmp_path: Path, name: str) -> None:
     data = model.read_bytes()
-    start = data.index(b"network.features.0")  # inside the graph: the metadata stays whole
+    start = data.index(b"network.features.0")  # inside the graph: the metadata stays intact
     (tmp_path / "model.onnx").write_bytes(data[:1000] + bytes(start - 1000) + data[start:])
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="model"):
         open_engine(tmp_path / "model.onnx", name)  # type: ignore[arg-type]
 
 
-def test_parameters_of_another_version(model: Path, tmp_path: Path) -> None:
+def test_parameters_of_another_version_are_refused(model: Path, tmp_path: Path) -> None:
     for file in model.parent.iterdir():
         shutil.copy(file, tmp_path)
     card = open_engine(model).card.model_copy(update={"version": "0.0.0+other"})

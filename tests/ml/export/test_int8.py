@@ -8,15 +8,15 @@ import pytest
 from rich.console import Console
 
 from ml.cli.inspect import inspect
+from ml.engines.base import Engine
 from ml.engines.loader import int8_beside, open_best, open_engine
+from ml.engines.self_test import SelfTest
 from ml.errors import DataError
 from ml.export.int8 import export_int8
 from ml.export.onnx import drawn_inputs, stamp
 from ml.models.card import Split
 from ml.models.checkpoint import load, parameters_of, save
-from ml.models.engine import Engine
 from ml.models.onnx_file import read_metadata
-from ml.models.self_test import SelfTest
 from ml.predictor import SHIPPED_MODEL, Predictor
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def test_the_first_stages_and_the_head_stay_float32(model: Path) -> None:
     assert not any(node.name in rounded for node in graph.node if "evidence" in node.output)
 
 
-def test_openvino_computes_the_same_or_is_not_used() -> None:
+def test_openvino_gives_the_same_logits_in_the_precision_it_opens() -> None:
     theirs = open_best(SHIPPED_MODEL, "openvino").engine
     ours = open_best(SHIPPED_MODEL, precision=theirs.card.precision).engine
     pixels = drawn_inputs(ours.card.preprocessing, 8)
@@ -97,25 +97,25 @@ def test_the_shipped_int8_file_was_made_from_the_shipped_model() -> None:
     assert Predictor.open().card.precision == "int8"
 
 
-def test_the_self_test_tells_int8_from_float32(model: Path, float32: Engine) -> None:
+def test_the_self_test_of_int8_detects_float32(model: Path, float32: Engine) -> None:
     self_test = SelfTest.from_metadata(read_metadata(int8_beside(model)))
     assert self_test is not None
     assert self_test.difference(float32) > 0.02  # more than the tolerance of float32
 
 
-def test_either_precision_can_be_opened(model: Path) -> None:
+def test_both_precisions_can_be_opened(model: Path) -> None:
     assert open_best(model, precision="int8").engine.card.precision == "int8"
     assert open_best(model, precision="float32").engine.card.precision == "float32"
 
 
-def test_it_can_be_inspected(model: Path) -> None:
+def test_inspect_shows_the_comparison_with_float32(model: Path) -> None:
     screen = StringIO()
     inspect(int8_beside(model), as_json=False, console=Console(file=screen, width=120))
     assert "int8" in screen.getvalue()
     assert "same label" in screen.getvalue()
 
 
-def test_no_photos_to_measure_on(
+def test_a_folder_without_held_out_photos_is_refused(
     float32: Engine, model: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unsplit = float32.card.model_copy(update={"split": Split(test=0, validation=0)})

@@ -49,11 +49,11 @@ def test_onnx_gives_the_results_of_pytorch(exported: Path, count: int) -> None:
 
 
 def test_pixels_are_normalised_channel_by_channel(exported: Path) -> None:
-    """Normalising before the transpose takes twenty times as long; no result would show it."""
+    """Normalising before the transpose takes 20 times as long, but gives the same results."""
     for model in (exported / "model.onnx", SHIPPED_MODEL, SHIPPED_MODEL.with_suffix(".int8.onnx")):
         nodes = onnx.load_model(model).graph.node
-        takers = {node.op_type for node in nodes if "image" in node.input}
-        assert takers - {"Shape"} == {"Transpose"}
+        consumers = {node.op_type for node in nodes if "image" in node.input}
+        assert consumers - {"Shape"} == {"Transpose"}
 
 
 def test_the_card_is_in_the_file(exported: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_shipped_onnx_and_safetensors_files_agree() -> None:
     np.testing.assert_allclose(engine.run(pixels)[0], expected, atol=1e-3)
 
 
-def test_the_shipped_model_has_the_promised_inputs_and_outputs() -> None:
+def test_the_shipped_model_has_the_documented_inputs_and_outputs() -> None:
     graph = onnx.load(SHIPPED_MODEL).graph
 
     def described(value: onnx.ValueInfoProto) -> tuple[str, str]:
@@ -95,7 +95,7 @@ def test_the_shipped_model_has_the_promised_inputs_and_outputs() -> None:
     ]
 
 
-def test_a_model_that_disagrees_is_not_written(
+def test_a_model_that_differs_from_pytorch_is_not_written(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = (exported / "model.onnx").read_bytes()
@@ -106,7 +106,7 @@ def test_a_model_that_disagrees_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_that_cannot_be_exported(tmp_path: Path) -> None:
+def test_files_without_parameters_are_refused(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "none.safetensors", tmp_path / "model.bin"):
         with pytest.raises(ModelError):
             export(source, tmp_path / "model.onnx")

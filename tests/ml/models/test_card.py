@@ -9,7 +9,7 @@ from ml.models.onnx_file import read_metadata
 from ml.predictor import SHIPPED_MODEL
 
 
-def test_card_survives_a_model_file(card: Card) -> None:
+def test_a_card_is_read_as_it_was_written(card: Card) -> None:
     metadata = card.to_metadata()
     assert all(isinstance(value, str) for value in metadata.values())
     assert Card.from_metadata(metadata | {"another program's key": "words"}) == card
@@ -22,7 +22,7 @@ def test_the_shipped_cards_are_written_as_they_were_read(suffix: str) -> None:
     assert Card.from_metadata(stored).to_metadata() == of_the_card
 
 
-def test_files_and_json_call_the_grid_views(card: Card) -> None:
+def test_the_key_of_the_grid_is_views_in_files_and_json(card: Card) -> None:
     changed = card.with_grid(3)
     assert changed.preprocessing.grid == 3
     assert json.loads(changed.to_metadata()["preprocessing"])["views"] == 3

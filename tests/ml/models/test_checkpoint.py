@@ -21,7 +21,7 @@ from ml.models.checkpoint import (
 )
 
 
-def test_a_network_is_rebuilt_from_its_file_alone(tmp_path: Path, card: Card) -> None:
+def test_a_network_is_rebuilt_from_its_file(tmp_path: Path, card: Card) -> None:
     network = Net(4).eval()
     save(tmp_path / "net.safetensors", parameters_of(network), card)
     rebuilt, found = load(tmp_path / "net.safetensors")
@@ -51,17 +51,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_fine_tuning_starts_from_all_that_fits(tmp_path: Path, card: Card) -> None:
+def test_a_file_initialises_all_parameters_that_fit(tmp_path: Path, card: Card) -> None:
     trained = Net(4)
     save(tmp_path / "net.safetensors", parameters_of(trained), card)
-    fresh = Net(9)  # other classes: all but the classifier is taken
+    fresh = Net(9)  # other classes: all but the classifier is loaded
     initialise(fresh, str(tmp_path / "net.safetensors"))
     for name, parameter in fresh.named_parameters():
         if not name.startswith("classifier."):
             assert torch.equal(parameter, trained.state_dict()[name]), name
 
 
-def test_a_bare_backbone_is_understood(tmp_path: Path, card: Card) -> None:
+def test_a_file_of_a_backbone_initialises_the_backbone(tmp_path: Path, card: Card) -> None:
     backbone = Net(4).features
     save(tmp_path / "backbone.safetensors", parameters_of(backbone), card)
     network = Net(4)
@@ -69,7 +69,7 @@ def test_a_bare_backbone_is_understood(tmp_path: Path, card: Card) -> None:
     assert fingerprint(network.features.state_dict()) == fingerprint(backbone.state_dict())
 
 
-def test_of_the_shipped_parameters_the_backbone_is_taken() -> None:
+def test_shipped_initialises_only_the_backbone() -> None:
     network = Net(4)
     before = parameters_of(network)
     shipped, _ = load(SHIPPED_PARAMETERS)
@@ -79,7 +79,7 @@ def test_of_the_shipped_parameters_the_backbone_is_taken() -> None:
         assert torch.equal(value, source[name]), name
 
 
-def test_without_internet_imagenet_is_a_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(**_: object) -> None:
         raise URLError("Name or service not known")
 
@@ -90,7 +90,7 @@ def test_without_internet_imagenet_is_a_clear_sentence(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense" * 99, None])
-def test_a_file_that_is_not_safetensors(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_safetensors_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "file.safetensors"
     if content is not None:
         path.write_bytes(content)
@@ -100,13 +100,13 @@ def test_a_file_that_is_not_safetensors(tmp_path: Path, content: bytes | None) -
         initialise(Net(2), str(path))
 
 
-def test_parameters_that_fit_nowhere(tmp_path: Path, card: Card) -> None:
+def test_a_file_without_matching_parameters_is_refused(tmp_path: Path, card: Card) -> None:
     save(tmp_path / "other.safetensors", {"embedding": torch.zeros(3)}, card)
     with pytest.raises(ModelError, match="no parameters that fit"):
         initialise(Net(2), str(tmp_path / "other.safetensors"))
 
 
-def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     state: dict[str, Any] = {
         "a": {"b": [torch.tensor([0.1, 2])], "c": float("inf")},
         "d": ("text", None, True),
@@ -115,14 +115,14 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert str(load_state(tmp_path / "state.pt")) == str(state)
 
 
-class Harm:
+class HarmfulObject:
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path.touch, (Path("harmed"),))
 
 
 def test_a_state_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"optimiser": Harm()}, "state.pt")
+    torch.save({"optimiser": HarmfulObject()}, "state.pt")
     with pytest.raises(ModelError, match="damaged"):
         load_state(Path("state.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]

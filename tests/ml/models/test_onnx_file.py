@@ -14,13 +14,13 @@ from ml.predictor import SHIPPED_MODEL
 from tests.helpers import ROOT
 
 
-def test_it_reads_what_onnx_reads() -> None:
+def test_the_metadata_is_the_same_as_with_onnx() -> None:
     expected = {entry.key: entry.value for entry in onnx.load(SHIPPED_MODEL).metadata_props}
     assert read_metadata(SHIPPED_MODEL) == expected
     assert Card.from_metadata(expected).classes
 
 
-def test_odd_texts(tmp_path: Path) -> None:
+def test_unusual_keys_and_values(tmp_path: Path) -> None:
     texts = {"": "no name", "empty": "", "Größe 🪂": "x" * 70_000}
     model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
     onnx.helper.set_model_props(model, texts)
@@ -28,13 +28,13 @@ def test_odd_texts(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "m.onnx") == texts
 
 
-def test_no_metadata(tmp_path: Path) -> None:
+def test_a_file_without_metadata(tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])), tmp_path / "m.onnx")
     assert read_metadata(tmp_path / "m.onnx") == {}
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.9, 0.99, 0.99995])
-def test_a_file_that_was_cut_off(tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     data = SHIPPED_MODEL.read_bytes()
     (tmp_path / "m.onnx").write_bytes(data[: int(len(data) * share)])
     with pytest.raises(ModelError, match=r"m\.onnx is not an ONNX model, or is damaged"):
@@ -51,7 +51,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path, share: float) -> None:
         b"\x89PNG\r\n\x1a\n",
     ],
 )
-def test_a_file_that_is_not_a_model(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_model_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=r"m\.onnx"):
         Card.from_metadata(read_metadata(tmp_path / "m.onnx"))
@@ -64,8 +64,8 @@ def test_the_bytes_that_were_read_run_even_if_the_file_changes(tmp_path: Path) -
     assert open_engine(file).card == file.card == Card.from_metadata(read_metadata(SHIPPED_MODEL))
 
 
-def test_a_file_that_is_written_over_while_it_is_read(tmp_path: Path) -> None:
-    """Of a file that is mapped into memory and then cut, a read kills the process (SIGBUS)."""
+def test_overwriting_a_file_while_it_is_read_does_not_crash(tmp_path: Path) -> None:
+    """If the file were mapped into memory, truncating it would kill the process (SIGBUS)."""
     check = f"""
 import shutil, threading, time
 import shutil
@@ -94,7 +94,7 @@ while time.monotonic() < end or not opened:
     assert run.returncode == 0, run.stderr
 
 
-def test_a_folder_or_nothing(tmp_path: Path) -> None:
+def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.onnx"):
         with pytest.raises(ModelError, match="There is no model file"):
             read_metadata(path)

@@ -18,11 +18,15 @@ def table() -> PredictionTable:
     probabilities = np.array([[(i + 1) / 100, 1 - (i + 1) / 100, 0] for i in range(12)])
     probabilities = np.concatenate([probabilities, [[1, 0, 0], [0, 1, 0], [0, 1, 0]]])
     true = probabilities[np.arange(15), [("a", "b", "c").index(label) for label in truth]]
-    files = tuple(f"{label}/{i}.jpg" for i, label in enumerate(truth))
-    accepted = np.ones(15, dtype=bool)
-    columns = (("test",) * 15, files, truth, predicted)
     return PredictionTable(
-        ("a", "b", "c"), *columns, probabilities.max(axis=1), accepted, -np.log(true)
+        ("a", "b", "c"),
+        split=np.repeat("test", 15),
+        file=np.array([f"{label}/{i}.jpg" for i, label in enumerate(truth)]),
+        truth=np.array(truth),
+        predicted=np.array(predicted),
+        confidence=probabilities.max(axis=1),
+        accepted=np.ones(15, dtype=bool),
+        loss=-np.log(true),
     )
 
 

@@ -173,12 +173,13 @@ def test_a_missing_file_is_named(copied: Path, missing: str, said: str) -> None:
 
 
 def test_deleted_photos_are_named(copied: Path) -> None:
-    config = {"data": str(copied / "gone"), "split": {"seed": 5}}
+    config = {"data": str(copied / "gone"), "split": {"seed": 5}, "precision": 0.9}
     write_json(copied / "config.json", config)
     (copied / "history.csv").unlink()
     write_report(copied)
     assert "This photo no longer exists." in words(copied)
     assert "split seed" in words(copied)
+    assert "target precision" in words(copied)
 
 
 def test_without_a_test_split_validation_is_reported(copied: Path) -> None:

@@ -49,7 +49,7 @@ def result(folder: ImageFolder, model: Path) -> CalibrationResult:
     return calibrate(Predictor(model), folder, 0.8)
 
 
-def test_the_card_carries_what_was_fitted_and_what_it_buys(
+def test_card_and_summary_have_the_fitted_values_and_their_effect(
     result: CalibrationResult, folder: ImageFolder
 ) -> None:
     summary = result.metrics["calibration"]
@@ -71,7 +71,7 @@ def test_the_card_carries_what_was_fitted_and_what_it_buys(
     json.dumps(result.metrics, allow_nan=False)
 
 
-def test_every_held_out_photo_has_a_row_that_the_predictor_agrees_with(
+def test_rows_of_held_out_photos_equal_the_predictors_results(
     result: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
     write_predictions(tmp_path / "predictions.csv", folder, result)
@@ -83,23 +83,23 @@ def test_every_held_out_photo_has_a_row_that_the_predictor_agrees_with(
     predictor = Predictor(model)
     predictor.engine.card = result.card
     for row in rows[::5]:
-        answer = predictor.predict(folder.root / row["file"])
-        assert row["answer"] == answer.label
-        assert row["accepted"] == str(int(answer.accepted))
-        assert float(row["confidence"]) == pytest.approx(answer.confidence, rel=1e-12)
-        chances = {label: float(row[f"p:{label}"]) for label in answer.probabilities}
-        assert chances == pytest.approx(answer.probabilities, rel=1e-12)
-        assert float(row["loss"]) == pytest.approx(-math.log(chances[row["truth"]]))
+        prediction = predictor.predict(folder.root / row["file"])
+        assert row["answer"] == prediction.label
+        assert row["accepted"] == str(int(prediction.accepted))
+        assert float(row["confidence"]) == pytest.approx(prediction.confidence, rel=1e-12)
+        written = {label: float(row[f"p:{label}"]) for label in prediction.probabilities}
+        assert written == pytest.approx(prediction.probabilities, rel=1e-12)
+        assert float(row["loss"]) == pytest.approx(-math.log(written[row["truth"]]))
     for split in ("validation", "test"):
         accepted = [row for row in rows if row["split"] == split and row["accepted"] == "1"]
-        right = sum(row["truth"] == row["answer"] for row in accepted)
+        correct = sum(row["truth"] == row["answer"] for row in accepted)
         scores = result.metrics[split]
         assert len(accepted) == round(scores["coverage"] * scores["photos"])
         if accepted:
-            assert right / len(accepted) == pytest.approx(scores["accepted_accuracy"])
+            assert correct / len(accepted) == pytest.approx(scores["accepted_accuracy"])
 
 
-def test_of_too_many_probabilities_none_are_written(
+def test_too_many_probabilities_are_omitted(
     result: CalibrationResult,
     folder: ImageFolder,
     tmp_path: Path,
@@ -123,7 +123,7 @@ def test_of_too_many_probabilities_none_are_written(
     assert suspected_label_errors(whole) == suspected_label_errors(short)
 
 
-def test_a_model_that_is_calibrated_already_comes_out_the_same(
+def test_calibrating_twice_changes_nothing(
     result: CalibrationResult, folder: ImageFolder, model: Path
 ) -> None:
     predictor = Predictor(model)
@@ -131,7 +131,7 @@ def test_a_model_that_is_calibrated_already_comes_out_the_same(
     assert calibrate(predictor, folder, 0.8).metrics == result.metrics
 
 
-def test_without_validation_photos_nothing_is_claimed(drawn: Path, model: Path) -> None:
+def test_without_validation_photos_all_predictions_are_accepted(drawn: Path, model: Path) -> None:
     result = calibrate(
         Predictor(model), split_folder(scan(drawn), Split(validation=0, test=0.1)), 0.99
     )
@@ -143,7 +143,7 @@ def test_without_validation_photos_nothing_is_claimed(drawn: Path, model: Path) 
     assert "no validation photos" in console.export_text()
 
 
-def test_a_model_file_is_calibrated_again(
+def test_recalibration_updates_the_model_and_its_parameters(
     result: CalibrationResult, folder: ImageFolder, model: Path, drawn: Path, tmp_path: Path
 ) -> None:
     again, beside = tmp_path / "model.onnx", tmp_path / "model.safetensors"
@@ -155,14 +155,14 @@ def test_a_model_file_is_calibrated_again(
         recalibrate(again, split_folder(scan(drawn), Split(validation=0)), 0.8)
 
 
-def test_what_stands_in_a_run_folder_follows_a_calibration(
+def test_recalibration_updates_metrics_and_predictions_of_a_run_folder(
     result: CalibrationResult, folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
     shutil.copy(model, tmp_path / "model.onnx")
     training = {"training": {"best_epoch": 3}}
     (tmp_path / "metrics.json").write_text(json.dumps({"test": {"accuracy": 0}} | training))
     recalibrate(tmp_path / "model.onnx", folder, 0.8)
-    assert not (tmp_path / "predictions.csv").exists()  # it is no run folder
+    assert not (tmp_path / "predictions.csv").exists()  # it is not a run folder
     (tmp_path / "predictions.csv").write_text("split,file\n")
     recalibrate(tmp_path / "model.onnx", folder, 0.8)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
@@ -171,7 +171,7 @@ def test_what_stands_in_a_run_folder_follows_a_calibration(
     assert (tmp_path / "predictions.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
 
 
-def test_parameters_of_another_model_beside_it_are_left_alone(
+def test_recalibration_leaves_the_parameters_of_another_model(
     folder: ImageFolder, model: Path, tmp_path: Path
 ) -> None:
     again, beside = tmp_path / "model.onnx", tmp_path / "model.safetensors"

@@ -1,4 +1,4 @@
-"""The servers to compare and their measurements; responses are checked before measuring."""
+"""The servers to compare, and their measurements."""
 
 import json
 import subprocess
@@ -23,8 +23,8 @@ TOLERANCE = 0.01
 
 
 @dataclass
-class Contestant:
-    """A server, its command and its measurements."""
+class ComparedServer:
+    """A server, its command and its measurements. Its predictions are checked in each round."""
 
     name: str
     command: list[str]
@@ -32,7 +32,7 @@ class Contestant:
     loads: dict[int, list[Load]] = field(default_factory=lambda: defaultdict(list))
     cpu_ms: list[float] = field(default_factory=list)  # a request, at CONNECTIONS[0]
     memory: list[tuple[float, float]] = field(default_factory=list)  # PSS, RSS of each process
-    first_answer: list[float] = field(default_factory=list)  # seconds
+    first_response: list[float] = field(default_factory=list)  # seconds
     large_ms: list[float] = field(default_factory=list)
 
     def photo(self, jpeg: bytes) -> Photo:
@@ -57,7 +57,7 @@ class Contestant:
         """Measure one round on the first core alone: the start and a large photo."""
         photo = self.photo(jpeg(*LARGE))
         with running(self.command, self.photo(jpeg()), cpus="0") as server:
-            self.first_answer.append(server.first_answer)
+            self.first_response.append(server.first_response)
             times = []
             for _ in range(LARGE_REQUESTS):
                 started = time.perf_counter()
@@ -73,32 +73,32 @@ class Contestant:
             expected, body = predictor.predict(photo), server.ask(self.photo(photo))
             if body is None:
                 raise RuntimeError(f"{self.name} rejects a photo")
-            told = json.loads(body)
-            errors = [abs(told["probabilities"][k] - v) for k, v in expected.probabilities.items()]
-            if told["label"] != expected.label or max(errors) > TOLERANCE:
-                raise RuntimeError(f"{self.name} returns {told}, not {expected.probabilities}")
+            found = json.loads(body)
+            errors = [abs(found["probabilities"][k] - v) for k, v in expected.probabilities.items()]
+            if found["label"] != expected.label or max(errors) > TOLERANCE:
+                raise RuntimeError(f"{self.name} returns {found}, not {expected.probabilities}")
 
 
-def contestants() -> list[Contestant]:
-    """Our service with a form, a raw body and one process, and the other servers."""
+def compared_servers() -> list[ComparedServer]:
+    """Return our service with a form, a raw body and one process, and the other servers."""
     default = [sys.executable, "-m", "app", "--port", "{port}"]
     ours = [*default, "--workers", "{workers}"]
     uvicorn = [str(PEERS / "uvicorn"), "--port", "{port}", "--workers", "{workers}"]
     uvicorn += ["--no-access-log", "--log-level", "warning"]
     bento = [str(PEERS / "bentoml"), "serve", "benchmarks.peers.bento:Classifier"]
     return [
-        Contestant("skyspotter", ours),
-        Contestant("skyspotter, one process", default),
-        Contestant("skyspotter, bare body", ours, form=False),
-        Contestant("fastapi", [*uvicorn, "benchmarks.peers.plain_fastapi:app"]),
-        Contestant("litserve", [str(PEERS / "python"), "-m", "benchmarks.peers.lit", "{port}"]),
-        Contestant("bentoml", [*bento, "--port", "{port}", "--host", "127.0.0.1"]),
-        Contestant("fastapi, eager torch", [*uvicorn, "benchmarks.peers.eager_fastapi:app"]),
+        ComparedServer("skyspotter", ours),
+        ComparedServer("skyspotter, one process", default),
+        ComparedServer("skyspotter, raw body", ours, form=False),
+        ComparedServer("fastapi", [*uvicorn, "benchmarks.peers.plain_fastapi:app"]),
+        ComparedServer("litserve", [str(PEERS / "python"), "-m", "benchmarks.peers.lit", "{port}"]),
+        ComparedServer("bentoml", [*bento, "--port", "{port}", "--host", "127.0.0.1"]),
+        ComparedServer("fastapi, eager torch", [*uvicorn, "benchmarks.peers.eager_fastapi:app"]),
     ]
 
 
 def bare_loop(seconds: int) -> tuple[float, float]:
-    """Photos a second and CPU ms a photo of decoding and inference without a server."""
-    command = [sys.executable, "-m", "benchmarks.load.bare", str(seconds)]
+    """Return photos a second and CPU ms a photo of decoding and inference without a server."""
+    command = [sys.executable, "-m", "benchmarks.load.bare_loop", str(seconds)]
     rate, cpu_ms = subprocess.check_output(command, cwd=ROOT, text=True).split()
     return float(rate), float(cpu_ms)

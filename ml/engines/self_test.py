@@ -1,10 +1,9 @@
 """The self-test in a model file: a few pictures and the logits that the model must give for them.
 
-Every engine runs it before its first prediction. It finds processors and libraries that compute
-something else: on x86 without VNNI, for example, sums of int8 products saturate.
+Every engine runs it before its first prediction. It detects processors and libraries that compute
+other logits: on x86 without VNNI, for example, sums of int8 products saturate.
 """
 
-import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from zlib import compress, decompress
@@ -12,12 +11,12 @@ from zlib import compress, decompress
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ml.engines.base import Engine, Pixels
 from ml.errors import ModelError
-from ml.models.engine import Engine, Floats, Pixels
 
 KEY = "reference"
 SIDE = 64
-"""Side of a stored picture. Its pixels are repeated up to the size of the network's input."""
+"""Side of a stored picture in pixels. Pictures are enlarged to the size of the network's input."""
 
 
 class SelfTest(BaseModel):
@@ -33,14 +32,14 @@ class SelfTest(BaseModel):
 
     @classmethod
     def of(cls, engine: Engine, pictures: Pixels, tolerance: float) -> "SelfTest":
-        """Make a self-test from pictures (N, 64, 64, 3) and an engine that is known to be right."""
+        """Make a self-test from pictures (N, 64, 64, 3) and an engine whose logits are correct."""
         logits, _ = engine.run(_enlarged(pictures, engine.card.preprocessing.size))
         text = b64encode(compress(pictures.tobytes(), level=9)).decode()
         return cls(pictures=text, logits=logits.tolist(), tolerance=tolerance)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "SelfTest | None":
-        """Read the self-test from a model file's metadata; older files have none.
+        """Read the self-test from the metadata of a model file; older files have none.
 
         Raises:
             ModelError: if it is invalid.
@@ -51,8 +50,8 @@ class SelfTest(BaseModel):
             raise ModelError("The self-test in the model file cannot be read.") from error
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the self-test as text for a model file."""
-        return {KEY: json.dumps(self.model_dump())}
+        """Return the self-test as metadata of a model file."""
+        return {KEY: self.model_dump_json()}
 
     def difference(self, engine: Engine) -> float:
         """Return the largest difference of the engine's logits from the stored ones."""
@@ -60,9 +59,7 @@ class SelfTest(BaseModel):
         pictures = stored.reshape(len(self.logits), SIDE, SIDE, 3)
         pixels = _enlarged(pictures, engine.card.preprocessing.size)
         # One at a time, as in serving, so that memory does not grow with the number of pictures.
-        found: Floats = np.concatenate(
-            [engine.run(pixels[i : i + 1])[0] for i in range(len(pixels))]
-        )
+        found = np.concatenate([engine.run(pixels[i : i + 1])[0] for i in range(len(pixels))])
         return float(np.abs(found - np.array(self.logits)).max())
 
     def check(self, engine: Engine) -> None:
@@ -71,22 +68,19 @@ class SelfTest(BaseModel):
         Raises:
             ModelError: if it does not.
         """
+        failed = f"The self-test of the {engine.card.precision} model fails with {engine.name}"
         try:
             difference = self.difference(engine)
         except Exception as error:  # damaged pictures, or a network with other inputs
-            raise ModelError(
-                f"The self-test of the {engine.card.precision} model fails with {engine.name}: "
-                f"{error}"
-            ) from error
+            raise ModelError(f"{failed}: {error}") from error
         if not difference <= self.tolerance:  # also if it is nan
             raise ModelError(
-                f"The self-test of the {engine.card.precision} model fails with {engine.name}: "
-                f"logits are off by {difference:.2g} ({self.tolerance:g} is allowed). "
+                f"{failed}: logits are off by {difference:.2g} ({self.tolerance:g} is allowed). "
                 "Use another precision or engine."
             )
 
 
 def _enlarged(pictures: Pixels, side: int) -> Pixels:
-    """Enlarge (N, 64, 64, 3) to (N, side, side, 3) by nearest pixel, the same on every machine."""
+    """Enlarge to (N, side, side, 3) by nearest pixel, which every machine computes alike."""
     nearest = np.arange(side) * SIDE // side
     return np.ascontiguousarray(pictures[:, nearest][:, :, nearest])

@@ -1,4 +1,4 @@
-"""Tables for the terminal and for Markdown, and goals that are met or not."""
+"""Result tables for the terminal and for Markdown, and a table of goals."""
 
 import platform
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from ml.cpus import usable_cpus
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A table."""
+class ResultTable:
+    """A table of results."""
 
     title: str
     header: list[str]
@@ -41,10 +41,10 @@ class Goal:
     met: bool
 
 
-def goal_sheet(goals: list[Goal]) -> Sheet:
+def goal_table(goals: list[Goal]) -> ResultTable:
     """Return a table with one goal on each line."""
     rows = [[goal.wanted, goal.measured, "yes" if goal.met else "no"] for goal in goals]
-    return Sheet("Goals", ["goal", "measured", "met"], rows)
+    return ResultTable("Goals", ["goal", "measured", "met"], rows)
 
 
 def spread(values: list[float], digits: int = 0) -> str:

@@ -1,9 +1,9 @@
 """Decode and infer in a loop on all cores of one process: the upper limit for a server.
 
-    PYTHONPATH=. python -m benchmarks.load.bare SECONDS
+    PYTHONPATH=. python -m benchmarks.load.bare_loop SECONDS
 
-It prints photos a second and CPU milliseconds a photo. It loads the model with the service's
-settings.
+It prints photos a second and CPU milliseconds a photo. The model and the number of threads are
+those of the service's settings.
 """
 
 import sys
@@ -15,8 +15,8 @@ from benchmarks.load.photo import jpeg
 from ml.predictor import Predictor
 
 
-def bare(seconds: float) -> tuple[float, float]:
-    """Measure with the service's number of threads."""
+def measure(seconds: float) -> tuple[float, float]:
+    """Return photos a second and CPU milliseconds a photo."""
     settings, photo = Settings.from_environment(), jpeg()
     predictor = Predictor.open(settings.model, settings.engine, settings.precision)
     predictor.predict(photo)
@@ -36,4 +36,4 @@ def bare(seconds: float) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    print(*bare(float(sys.argv[1])))
+    print(*measure(float(sys.argv[1])))
