@@ -6,8 +6,8 @@ The reference is what https://github.com/pytorch/vision/blob/main/references/cla
 does by default: float32, SGD with momentum, RandomResizedCrop and horizontal flips, every parameter
 trained, torch's default number of threads. It trains the same network from the same parameters on
 the same photos, with 1 loading worker and with one for each CPU; the faster one counts. The loops
-alternate, each in a process of its own, so that neither uses the other's settings. Speed, in images
-per second, excludes evaluation. Accuracy is that of the last epoch on the test photos.
+alternate, each in a separate process, so that neither uses the other's settings. Speed, in images
+per second, excludes evaluation. Accuracy is measured on the test photos, after the last epoch.
 """
 
 import argparse
