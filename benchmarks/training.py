@@ -1,14 +1,13 @@
-"""Compare the speed of Skyspotter's training loop with that of torchvision's reference.
+"""Compare the speed of Skyspotter's training loop with that of torchvision's reference loop.
 
     python benchmarks/training.py [DATA] [--epochs 20] [--rounds 3]
 
-The reference has the defaults of
-https://github.com/pytorch/vision/blob/main/references/classification/train.py: float32, SGD with
-momentum, random crops and flips, all parameters trained, torch's default number of threads. It
-trains the same network from the same parameters on the same photos, with 1 loading worker and with
-one for each CPU; the faster one counts. The loops alternate, each in a separate process, so that
-neither uses the other's settings. Speed excludes evaluation. Accuracy is measured on the test
-photos, after the last epoch.
+The reference is what https://github.com/pytorch/vision/blob/main/references/classification/train.py
+does by default: float32, SGD with momentum, RandomResizedCrop and horizontal flips, every parameter
+trained, torch's default number of threads. It trains the same network from the same parameters on
+the same photos, with 1 loading worker and with one for each CPU; the faster one counts. The loops
+alternate, each in a separate process, so that neither uses the other's settings. Speed, in images
+per second, excludes evaluation. Accuracy is measured on the test photos, after the last epoch.
 """
 
 import argparse
@@ -44,7 +43,7 @@ from ml.runs.run import choose_strategy
 from ml.torchvision_import import transforms
 from ml.trainer import Trainer
 from ml.training.config import Config
-from ml.training.setup import set_up
+from ml.training.setup import Setup
 
 ROOT = Path(__file__).resolve().parents[1]
 Item = tuple[torch.Tensor, int]
@@ -56,13 +55,12 @@ class Photos(Dataset[Item]):
     def __init__(
         self, samples: list[Sample], classes: tuple[str, ...], steps: list[nn.Module]
     ) -> None:
-        to_tensor = [
-            transforms.PILToTensor(),
-            transforms.ToDtype(torch.float, scale=True),
-            transforms.Normalize(MEAN, DEVIATION),
-        ]
         self.samples, self.classes = samples, classes
-        self.transform = transforms.Compose([*steps, *to_tensor])
+        to_float = transforms.ToDtype(torch.float, scale=True)
+        normalisation = transforms.Normalize(MEAN, DEVIATION)
+        self.transform = transforms.Compose(
+            [*steps, transforms.PILToTensor(), to_float, normalisation]
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -93,7 +91,6 @@ def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float
         )
         for split, steps in (("train", augment), ("test", centre))
     )
-    criterion = nn.CrossEntropyLoss()
     # The reference's 0.1 is for random parameters; it destroys pretrained ones.
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.StepLR(optimiser, step_size=30, gamma=0.1)
@@ -104,22 +101,21 @@ def reference(folder: ImageFolder, epochs: int, workers: int) -> dict[str, float
         for pixels, target in training:
             pixels, target = pixels.to(device), target.to(device)
             output = network(pixels).logits
-            loss = criterion(output, target)
+            loss = nn.CrossEntropyLoss()(output, target)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            (output.argmax(1) == target).float().mean().item()
+            (output.argmax(1) == target).float().mean().item()  # the reference logs accuracy
+            loss.item()  # and loss
             images += len(target)
-            loss.item()
         schedule.step()
         seconds += time.monotonic() - started
     network.eval()
+    correct = 0
     with torch.no_grad():
-        right = sum(
-            int((network(pixels.to(device)).logits.argmax(1).cpu() == target).sum())
-            for pixels, target in test
-        )
-    return {"speed": images / seconds, "accuracy": right / len(folder.of("test"))}
+        for pixels, target in test:
+            correct += int((network(pixels.to(device)).logits.argmax(1).cpu() == target).sum())
+    return {"speed": images / seconds, "accuracy": correct / len(folder.of("test"))}
 
 
 def own(folder: ImageFolder, epochs: int) -> dict[str, float]:
@@ -133,10 +129,10 @@ def own(folder: ImageFolder, epochs: int) -> dict[str, float]:
 
 def parts(folder: ImageFolder) -> dict[str, float]:
     """Measure the milliseconds per image of each part of our loop, in sequence."""
-    trainer = _trainer(folder, epochs=9)
-    device, batch = trainer.device, trainer.config.batch
-    photos = [sample.path for sample in folder.of("train")[:batch]]
-    augment = augmentation(trainer.preprocessing, trainer.config.augment)
+    setup = _trainer(folder, epochs=9).setup
+    device, network = setup.device, setup.network
+    photos = [sample.path for sample in folder.of("train")[: setup.config.batch]]
+    augment = augmentation(setup.preprocessing, setup.config.augment)
     taken: dict[str, float] = {}
 
     @contextmanager
@@ -147,25 +143,25 @@ def parts(folder: ImageFolder) -> dict[str, float]:
             torch.cuda.synchronize()
         taken[name] = (time.perf_counter() - started) * 1000 / len(photos)
 
-    trainer.network.train()
-    trainer.frozen.eval()
-    for _ in range(4):  # the last one counts; the others warm up
+    network.train()
+    setup.frozen.eval()
+    for _ in range(4):  # the last round counts; the others warm up
         with timed("decode"):
             images = [decode(path.read_bytes()).image for path in photos]
         with timed("augment"):
             crops = [augment(image).permute(1, 2, 0) for image in images]
         with timed("targets"):
             labels = torch.arange(len(crops)) % len(folder.classes)
-            pixels, target = trainer.targets(torch.stack(crops), labels)
+            pixels, target = setup.targets(torch.stack(crops), labels)
         with timed("to the device, normalise"):
-            numbers = normalise(device.to(pixels))
+            normalised = normalise(device.to(pixels))
         with timed("forward"), device.autocast():
-            logits = trainer.network(numbers).logits
+            logits = network(normalised).logits
         with timed("backward"):
             loss = nn.functional.cross_entropy(logits.float(), device.to(target))
             loss.backward()  # type: ignore[no-untyped-call]
-        with timed("optimiser and average"):
-            trainer.optimiser.step()
+        with timed("optimiser and EMA"):
+            setup.optimiser.step()
     return taken
 
 
@@ -173,7 +169,7 @@ def _trainer(folder: ImageFolder, epochs: int) -> Trainer:
     output = Path(tempfile.mkdtemp())
     config = Config(data=folder.root, output=output, epochs=epochs)
     strategy, _ = choose_strategy(folder, "auto")
-    setup = set_up(config, folder, Preprocessing(strategy=strategy))
+    setup = Setup(config, folder, Preprocessing(strategy=strategy))
     return Trainer(setup, Console(quiet=True))
 
 
@@ -187,7 +183,7 @@ def _run_loop(data: Path, loop: str, epochs: int) -> dict[str, float]:
 
 
 def compare(data: Path, epochs: int, rounds: int) -> None:
-    """Print speed and accuracy of all loops, their ratio, and the time of each part of ours."""
+    """Print the speed and accuracy of all loops, and the time of each part of our loop."""
     cpus = os.cpu_count() or 1
     loops = ["own", *(f"reference, workers {n}" for n in sorted({1, cpus}))]
     runs: dict[str, list[dict[str, float]]] = {loop: [] for loop in loops}
@@ -195,7 +191,7 @@ def compare(data: Path, epochs: int, rounds: int) -> None:
         for loop in loops:
             runs[loop].append(_run_loop(data, loop, epochs))
     speeds = {loop: median(run["speed"] for run in of) for loop, of in runs.items()}
-    console, table = Console(), Table("loop", "images/s", "of each round", "test accuracy")
+    console, table = Console(), Table("loop", "images/s", "in each round", "test accuracy")
     for loop, of in runs.items():
         each = " ".join(f"{run['speed']:.1f}" for run in of)
         table.add_row(loop, f"{speeds[loop]:.1f}", each, f"{mean(r['accuracy'] for r in of):.1%}")
@@ -203,7 +199,7 @@ def compare(data: Path, epochs: int, rounds: int) -> None:
     fastest = max(speeds[loop] for loop in loops[1:])
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cpus} CPUs"
     console.print(f"{speeds['own'] / fastest:.2f} times as fast, on {device}, {epochs} epochs.")
-    shares = Table("part of our loop", "ms an image")
+    shares = Table("part of our loop", "ms per image")
     for name, milliseconds in _run_loop(data, "parts", epochs).items():
         shares.add_row(name, f"{milliseconds:.2f}")
     console.print(shares)

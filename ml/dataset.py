@@ -1,7 +1,7 @@
-"""Photos as tensors for training: decoded as in serving, with a new random crop each time.
+"""Photos as tensors for training: decoded as in serving, with a new random crop in each epoch.
 
-Randomness depends on the seed, the epoch and the photo only, not on the order of loading or the
-worker. An epoch that is repeated is therefore identical.
+Random numbers depend on the seed, the epoch and the photo only, not on the order of loading or on
+the worker. A repeated epoch is therefore identical.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,16 +22,16 @@ from ml.torchvision_import import transforms
 Item = tuple[Tensor, int]
 Augment = Literal["full", "crops"]
 UNREADABLE = -2
-"""Photo i has the label UNREADABLE - i if it can no longer be read."""
+"""The label of photo i is UNREADABLE - i if it can no longer be read."""
 
 
 def seed_from(*numbers: int) -> int:
-    """Mix numbers into one seed of 32 bits, the size that torch's generator uses."""
+    """Combine numbers into one seed of 32 bits, the size that torch's generator uses."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 class BatchSampler(Sampler[list[int]]):
-    """The photo numbers of each batch, in another random order for each `epoch`.
+    """The photo numbers of each batch, in a different random order for each `epoch`.
 
     Photo i of epoch e has the number e * photos + i. Each process gets its part of every batch.
     An incomplete last batch is dropped, unless it is the only one.
@@ -43,7 +43,7 @@ class BatchSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        # A last batch of one photo would have no statistics for batch norm after the pooling.
+        # For a last batch of one photo, batch norm after the pooling could not compute a variance.
         return max(1, self.photos // self.batch)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -57,8 +57,8 @@ class PhotoDataset(Dataset[Item]):
     """Items are (uint8 (size, size, 3) RGB, class index, or -1 for out-of-distribution pictures).
 
     With `augment` each number has its own random augmentation; without, an item is the centre
-    crop that a served model sees. A photo i that can no longer be read is replaced by a blank
-    picture with the label -2 - i.
+    crop, as in serving. A photo i that can no longer be read is replaced by a blank picture with
+    the label UNREADABLE - i.
     """
 
     def __init__(
@@ -69,11 +69,10 @@ class PhotoDataset(Dataset[Item]):
         augment: Augment | None = None,
         seed: int = 0,
     ) -> None:
-        self.samples = list(samples)
-        self.seed = seed
+        self.samples, self.seed = list(samples), seed
         self.preprocessing = preprocessing.model_copy(update={"grid": 1})
         self.augmentation = augmentation(preprocessing, augment) if augment else None
-        self._number = {label: number for number, label in enumerate(classes)} | {OOD_LABEL: -1}
+        self._class_index = {label: i for i, label in enumerate(classes)} | {OOD_LABEL: -1}
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -94,11 +93,11 @@ class PhotoDataset(Dataset[Item]):
             with torch.random.fork_rng(devices=()):
                 torch.default_generator.manual_seed(seed_from(self.seed, number))
                 pixels = self.augmentation(photo.image).permute(1, 2, 0)
-        return pixels, self._number[sample.label]
+        return pixels, self._class_index[sample.label]
 
 
 def augmentation(preprocessing: Preprocessing, augment: Augment) -> nn.Module:
-    """Random crop by the strategy and flip; if `full`, also TrivialAugment and random erasing.
+    """Random flip, and random crop by the strategy; if `full`, TrivialAugment and erasing too.
 
     TrivialAugment: Müller & Hutter 2021, https://arxiv.org/abs/2103.10158. Random erasing:
     Zhong et al. 2020, https://arxiv.org/abs/1708.04896.

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from ml.torchvision_import import mobilenet_v2
 
-TAPS = (6, 13, 18)
+TAPS = (6, 13, 18)  # the stages whose outputs are added
 MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
+DEVIATION = (0.229, 0.224, 0.225)  # of ImageNet's RGB values, from 0 to 1
 
 
 class Output(NamedTuple):
-    """A network's output. The mean of `evidence` over its cells equals `logits`."""
+    """A network's output. In evaluation mode the mean of `evidence` over its cells is `logits`."""
 
     logits: Tensor  # (N, classes)
     evidence: Tensor  # (N, classes, 7, 7) at 224x224
@@ -42,7 +42,7 @@ class ConvBlock(nn.Sequential):
 
 
 class Downscale(nn.Module):
-    """C channels to 128 at half the resolution, in two parallel branches of 64."""
+    """Halve the resolution and reduce C channels to 128, in two parallel branches of 64."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Downscale(nn.Module):
 
 
 class Net(nn.Module):
-    """The network for two or more classes; its input is normalised RGB."""
+    """The network, for two or more classes. Its input is normalised RGB."""
 
     def __init__(self, num_classes: int = 4) -> None:
         if num_classes < 2:
@@ -89,7 +89,7 @@ class Net(nn.Module):
 
         In evaluation mode all layers after the pooling are affine, and an affine map of a mean is
         the mean of the affine map. Applied to each cell, they give maps whose mean is the logit.
-        In training mode batch norm uses the batch's statistics, and this does not hold.
+        In training mode this does not hold, because batch norm uses the batch's statistics.
         """
         norm = self.norm
         assert norm.running_mean is not None
@@ -144,8 +144,8 @@ class NormalisedNetwork(nn.Module):
 def normalise(pixels: Tensor) -> Tensor:
     """RGB bytes, uint8 (N, H, W, 3), to the network's input, float32 (N, 3, H, W).
 
-    Channels are moved first, before the arithmetic: in the channels-last layout ONNX Runtime takes
-    twenty times as long for the subtraction, a quarter of an int8 model's time.
+    Channels are moved first: in the channels-last layout ONNX Runtime takes twenty times as long
+    for the subtraction, a quarter of an int8 model's time.
     """
     mean = torch.tensor(MEAN, device=pixels.device)[:, None, None] * 255  # (3, 1, 1)
     deviation = torch.tensor(DEVIATION, device=pixels.device)[:, None, None] * 255

@@ -1,8 +1,8 @@
-"""Import torchvision from here only.
+"""The only module that imports torchvision, with a workaround.
 
 torchvision's wheels on the public index are built for CUDA. With a CPU build of torch their
 compiled operators do not load, and the import fails with `operator torchvision::nms does not
-exist`, because it registers shapes for two operators that have no schema. Defining the schemas
+exist`, because it registers shapes for two operators without a schema. Defining the schemas
 first, as torchvision's C++ source does, solves this. Skyspotter calls neither operator.
 """
 

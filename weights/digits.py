@@ -1,4 +1,4 @@
-"""Write a data set on which no default was chosen: handwritten digits as photos of many sizes.
+"""Write handwritten digits as photos of many sizes: a data set on which no default was tuned.
 
     python weights/digits.py FOLDER
     python -m ml train FOLDER

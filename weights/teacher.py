@@ -27,7 +27,7 @@ from ml.runs.run import run
 from ml.training.config import Config
 
 SIDE = 240
-"""The input size of EfficientNet-Lite1; this project's is 224."""
+"""The input size of EfficientNet-Lite1. This project's input, 224, is enlarged to it."""
 
 
 class Lite(nn.Module):
@@ -39,7 +39,7 @@ class Lite(nn.Module):
         self.classifier = nn.Linear(1280, num_classes)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.05  # its own 0.01 is for runs a thousand times as long
+                module.momentum = 0.05  # its default 0.01 suits runs a thousand times as long
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None] * 255)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None] * 255)
 
@@ -52,7 +52,7 @@ class Lite(nn.Module):
 
 
 def stages(lite: EfficientNet) -> nn.Sequential:
-    """Return the network's parts in the order in which they run."""
+    """Return the network's stages, in order."""
     stem = nn.Sequential(lite._conv_stem, lite._bn0, nn.ReLU6())
     head = nn.Sequential(lite._conv_head, lite._bn1, nn.ReLU6())
     return nn.Sequential(stem, *lite._blocks, head)

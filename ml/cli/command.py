@@ -1,4 +1,4 @@
-"""What all commands share: help, examples, old option names, and errors of one line."""
+"""Shared by all commands: help with examples, old option names, and errors in one line."""
 
 import re
 from collections.abc import Callable
@@ -62,7 +62,7 @@ OLD_OPTIONS = {
 }
 """Names of older versions, which are accepted but not shown in the help."""
 EXTRAS = {"pyarrow": "bulk", "fsspec": "bulk", "ray": "ray"}
-"""The extra that installs a package; `training` installs all others."""
+"""The extra that installs a package; `training` installs all other packages."""
 
 console = Console()
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -82,32 +82,30 @@ class Command(TyperCommand):
 
 
 def command(function: Callable[Parameters, None]) -> Callable[Parameters, None]:
-    """Add a command. Errors of Skyspotter are printed in one line; the exit status is then 1."""
+    """Add a command. Expected errors are printed in one line; the exit status is then 1."""
 
     @wraps(function)
     def guarded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
         try:
             function(*args, **kwargs)
+            return
         except BrokenPipeError:  # a reader such as `head` has closed the pipe: Click ends quietly
             raise
         except SkyspotterError as error:
-            errors.print(str(error), style="red")
-            raise typer.Exit(1) from error
+            message = str(error)
         except OSError as error:
-            reason = error.strerror or error
-            errors.print(f"{error.filename or function.__name__}: {reason}.", style="red")
-            raise typer.Exit(1) from error
+            message = f"{error.filename or function.__name__}: {error.strerror or error}."
         except ModuleNotFoundError as error:
             extra = EXTRAS.get(str(error.name).partition(".")[0], "training")
-            errors.print(
+            message = (
                 f"This command needs the package {error.name}: run `make install`, or "
                 f"`pip install --constraint constraints.txt --editable '.[{extra}]'`."
             )
-            raise typer.Exit(1) from error
+        errors.print(message, style="red")
+        raise typer.Exit(1)
 
     examples = [f"  skyspotter {line}" for line in EXAMPLES.get(function.__name__, ())]
     # Typer would keep the docstring's line breaks.
     text = re.sub(r"(?<!\n)\n(?!\n)", " ", getdoc(function) or "")
-    return cli.command(cls=Command, help=text, epilog="\n".join(["\b", "Examples:", *examples]))(
-        guarded
-    )
+    epilog = "\n".join(["\b", "Examples:", *examples])
+    return cli.command(cls=Command, help=text, epilog=epilog)(guarded)

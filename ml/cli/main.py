@@ -51,12 +51,7 @@ def evaluate(
     ] = "test",
     by: Annotated[str, typer.Option(help="Column of index.csv to group the accuracy by.")] = "",
     grid: Annotated[
-        int | None,
-        typer.Option(
-            help="Crops on each side of the grid that is averaged (default: the model's).",
-            min=1,
-            max=5,
-        ),
+        int | None, typer.Option(help="Average over N x N crops (default: model's).", min=1, max=5)
     ] = None,
     ood: Annotated[
         Path | None, typer.Option(help="Out-of-distribution photos, which should be rejected.")
@@ -94,10 +89,7 @@ def calibrate(
     model: Annotated[Path, typer.Argument(help="A model.onnx; its metadata is rewritten.")],
     data: Annotated[Path, typer.Argument(help="Image folder.")],
     target_precision: Annotated[
-        float,
-        typer.Option(
-            help="Fraction of accepted predictions that should be correct.", min=0.5, max=0.9999
-        ),
+        float, typer.Option(help="Target accuracy of accepted predictions.", min=0.5, max=0.9999)
     ] = 0.99,
 ) -> None:
     """Fit a model's temperature and acceptance threshold again, on a folder's validation photos.
@@ -132,9 +124,8 @@ def predict(
     Files that cannot be read are listed at the end, and the exit status is then 1.
     """
     predictor = Predictor.open(model)
-    failed = write_predictions(
-        predict_files(predictor, find(paths)), format, predictor.card.classes
-    )
+    predictions = predict_files(predictor, find(paths))
+    failed = write_predictions(predictions, format, predictor.card.classes)
     for path, rejected in failed:
         errors.print(f"{path}: {rejected.reason}")
     if failed:
@@ -145,19 +136,14 @@ def predict(
 @command
 def score(
     sources: Annotated[
-        list[str],
-        typer.Argument(help="Folders, files, patterns, and URLs such as s3:// and gs://."),
+        list[str], typer.Argument(help="Folders, files, patterns, URLs such as s3:// and gs://.")
     ],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
     model: Annotated[Path, typer.Option(help="A model.onnx.")] = SHIPPED_MODEL,
-    ray: Annotated[
-        str, typer.Option(help="Ray cluster to run on: auto, local or an address.")
-    ] = "",
+    ray: Annotated[str, typer.Option(help="Ray cluster: auto, local or an address.")] = "",
     precision: Annotated[
         Literal["auto", "float32", "int8"],
-        typer.Option(
-            help="Number format. auto: int8 if it costs almost no accuracy and the CPU supports it."
-        ),
+        typer.Option(help="Number format. auto: int8 if supported and almost as accurate."),
     ] = "auto",
 ) -> None:
     """Classify millions of photos into one Parquet file. Run it again to resume after a stop.
@@ -185,14 +171,14 @@ def export(
         bool, typer.Option("--int8", help="Quantise: about twice as fast, slightly less accurate.")
     ] = False,
     calibration_data: Annotated[
-        Path | None, typer.Option(help="For --int8: the image folder that it was trained on.")
+        Path | None, typer.Option(help="For --int8: the image folder the model was trained on.")
     ] = None,
 ) -> None:
-    """Write an ONNX file and verify it against PyTorch. Nothing is written if they disagree.
+    """Write an ONNX file, after verifying that its results agree with PyTorch's.
 
     With --int8 the value ranges are taken from the folder's training photos, and accuracy and
     agreement with float32 are measured on the held-out photos. A `model.int8.onnx` beside
-    `model.onnx` is served instead of it if that costs almost no accuracy.
+    `model.onnx` is served instead of it if it is almost as accurate.
     """
     from ml.export.onnx import export
 
@@ -213,19 +199,15 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
     """Write a run's report again, from the files of its folder."""
     from ml.report.page import write_report
 
-    console.print(f"{write_report(run)}", markup=False, soft_wrap=True)
+    console.print(str(write_report(run)), markup=False, soft_wrap=True)
 
 
 @command
 def synthesize(
     folder: Annotated[Path, typer.Argument(help="Folder to write to.")],
-    images_per_class: Annotated[
-        int, typer.Option(help="Number of pictures of each class.", min=1)
-    ] = 100,
+    images_per_class: Annotated[int, typer.Option(help="Pictures per class.", min=1)] = 100,
     seed: Annotated[int, typer.Option(help="Seed of the random pictures.", min=0)] = 0,
-    ood: Annotated[
-        bool, typer.Option("--ood", help="Draw out-of-distribution pictures instead.")
-    ] = False,
+    ood: Annotated[bool, typer.Option("--ood", help="Draw out-of-distribution pictures.")] = False,
 ) -> None:
     """Draw a small synthetic set of the four classes, or of out-of-distribution pictures."""
     from ml.data.synthetic import synthesize

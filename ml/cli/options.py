@@ -10,15 +10,13 @@ from pydantic.fields import FieldInfo
 
 from ml.training.config import Config
 
-ARGUMENTS = {"data"}
-"""The fields that are positional arguments. All other fields with a description are options."""
-
 
 def with_config_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each described field of `Config`, beside its own options.
+    """Add an option to a command for each field of `Config` that has a description.
 
     Args:
-        function: its first two parameters are a Config, and the names of the options given.
+        function: the command. Its first two parameters are the Config, and the names of the
+            options that are on the command line; the others are options of its own.
     """
     own = list(inspect.signature(function, eval_str=True).parameters.values())[2:]
     fields = {name: field for name, field in Config.model_fields.items() if field.description}
@@ -26,24 +24,20 @@ def with_config_options(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def run(context: typer.Context, **values: Any) -> None:
         config = Config.model_validate({name: values.pop(name) for name in fields})
-        function(config, given_options(context), **values)
+        sources = {name: context.get_parameter_source(name) for name in context.params}
+        given = {
+            name for name, source in sources.items() if source and source.name == "COMMANDLINE"
+        }
+        function(config, given, **values)
 
     parameters = [
-        inspect.Parameter(
-            "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
-        ),
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
         *(_parameter(name, field) for name, field in fields.items()),
         *(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own),
     ]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
-
-
-def given_options(context: typer.Context) -> set[str]:
-    """Name the options that are on the command line."""
-    source = context.get_parameter_source
-    return {name for name in context.params if getattr(source(name), "name", "") == "COMMANDLINE"}
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -53,7 +47,7 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         for attribute, option in (("ge", "min"), ("le", "max"))
         if hasattr(bound, attribute)
     }
-    kind = typer.Argument if name in ARGUMENTS else typer.Option
+    kind = typer.Argument if name == "data" else typer.Option
     info = kind(help=field.description, **bounds)
     return inspect.Parameter(
         name,

@@ -1,4 +1,4 @@
-"""One training run from start to end: read the data, train, export, measure, write the report."""
+"""A training run from start to end: read the data, train, export, measure, write the report."""
 
 import time
 from dataclasses import replace
@@ -30,17 +30,17 @@ from ml.trainer import Trainer
 from ml.training.checkpoints import CHECKPOINT_FILES, STATE_FILE
 from ml.training.config import Config, StrategyChoice
 from ml.training.distributed import ProcessGroup, process_group
-from ml.training.setup import set_up
+from ml.training.setup import Setup
 
 RESULTS = ("model.onnx", "model.safetensors", "predictions.csv", "metrics.json", "report.html")
 """The files that only a finished run has."""
 
 SHORTER_SIDE = 256 / 224
-"""Ratio of the resized photo's shorter side to the input size, as is usual for ImageNet."""
+"""Ratio of a resized photo's shorter side to the input size, as usual for ImageNet."""
 
 
 def run(config: Config, console: Console, resume: bool = False) -> Path:
-    """Train with the settings of `config`; returns the path of the model.onnx.
+    """Train with the settings of `config`, and return the path of the model.onnx.
 
     Under `torchrun` all its processes train together. If one of them dies and torchrun restarts
     them, they continue after the last epoch, as with `resume`.
@@ -62,15 +62,21 @@ def run(config: Config, console: Console, resume: bool = False) -> Path:
 def _run_in(
     group: ProcessGroup, asked: Config, console: Console, resume: bool, started: float
 ) -> None:
+    output = asked.output
     if any(group.gather([group.restarted])):
-        resume = resume or group.broadcast(lambda: _has_begun(asked))
+        # The folder may hold an earlier run with other settings that is not yet deleted.
+        begun = group.broadcast(
+            lambda: (output / STATE_FILE).exists() and asked.matches_run(output)
+        )
+        resume = resume or begun
     config, folder, preprocessing = group.broadcast(lambda: prepare(asked, resume, console))
-    setup = set_up(config, folder, preprocessing, group, resume)
+    setup = Setup(config, folder, preprocessing, group, resume)
     trainer = Trainer(setup, console, started)
     if resume:
         console.print(f"Resuming after epoch {trainer.state.epoch} of {trainer.state.epochs}.")
-    if group.broadcast(lambda: _finished(config.output)) and trainer.stop_reason():
-        console.print(f"{config.output} is finished: nothing is missing.", markup=False)
+    finished = group.broadcast(lambda: all((output / name).exists() for name in RESULTS))
+    if finished and trainer.stop_reason():
+        console.print(f"{output} is finished: nothing is missing.", markup=False)
         return
     if group.is_main:
         begin(config, folder, resume)
@@ -82,28 +88,24 @@ def _run_in(
             _finish(config, folder, trainer.state.summary(stopped) | environment, console)
         except KeyboardInterrupt as error:
             raise SkyspotterError(
-                "Stopped before all files were written: "
-                f"train --resume {config.output} writes the rest."
+                f"Stopped before all files were written: train --resume {output} writes the rest."
             ) from error
-
-
-def _has_begun(config: Config) -> bool:
-    """Whether the run folder holds this run, and not an earlier one that is not yet cleared."""
-    return (config.output / STATE_FILE).exists() and config.matches_run(config.output)
-
-
-def _finished(output: Path) -> bool:
-    return all((output / name).exists() for name in RESULTS)
 
 
 def prepare(
     config: Config, resume: bool, console: Console
 ) -> tuple[Config, ImageFolder, Preprocessing]:
-    """Read the folder, choose the strategy; a resumed run keeps its settings and its split."""
+    """Read the folder and choose the strategy. A resumed run keeps its settings and its split.
+
+    Returns:
+        the settings with the chosen strategy, the photos with their splits, the preprocessing.
+    """
     output = config.output
     config = Config.read(output) if resume else config
     output.mkdir(parents=True, exist_ok=True)
-    data = config.data or _draw(output)
+    data = config.data or output / "pictures"
+    if config.data is None:
+        synthesize(data)
     if resume:
         folder = restore_split(data, output / "data.json", config.limit_data, console)
     else:
@@ -141,7 +143,7 @@ def begin(config: Config, folder: ImageFolder, resume: bool) -> None:
 def choose_strategy(
     folder: ImageFolder, choice: StrategyChoice, size: int = 224
 ) -> tuple[Strategy, str]:
-    """Choose the resizing strategy from the photos' sizes; returns it with the reason."""
+    """Choose the resizing strategy from the photos' sizes, and return it with the reason."""
     if choice != "auto":
         return choice, "as requested"
     sides = np.array([min(sample.size) for sample in folder.of("train") if min(sample.size)])
@@ -175,14 +177,8 @@ def _finish(
     console.print(f"Serve it: SKYSPOTTER_MODEL={model} make serve", markup=False)
 
 
-def _draw(output: Path) -> Path:
-    folder = output / "pictures"
-    synthesize(folder)
-    return folder
-
-
 def _check(folder: ImageFolder, console: Console) -> None:
-    """Print a folder's warnings, and raise DataError if it cannot be trained on."""
+    """Print warnings about a folder, and raise DataError if it cannot be trained on."""
     for warning in warnings(folder):
         console.print(warning, style="yellow", markup=False, highlight=False)
     if len(folder.classes) < 2:
@@ -194,7 +190,7 @@ def _check(folder: ImageFolder, console: Console) -> None:
     missing = set(folder.classes) - {sample.label for sample in folder.of("train")}
     if missing:
         raise DataError(
-            f"No photos are left to train {listing(sorted(missing))} on: "
+            f"No photos are left to train on for {listing(sorted(missing))}: "
             "add some, or lower --test and --validation."
         )
 

@@ -1,4 +1,4 @@
-"""The files that training writes after each epoch, and reads to resume."""
+"""The files of each epoch: write them, and read them to resume."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,7 @@ def read_resume_state(run: Path) -> tuple[TrainingState, dict[str, Any]] | None:
     if not (run / STATE_FILE).exists():
         return None
     stored = load_state(run / STATE_FILE)
-    progress = stored.pop("standing" if "standing" in stored else "progress")  # older name first
+    progress = stored.pop("standing" if "standing" in stored else "progress")  # the older name
     return TrainingState.from_dict(progress), stored
 
 
@@ -37,12 +37,12 @@ def write_checkpoints(
     loss: float,
     console: Console,
 ) -> None:
-    """Write an epoch's files, and note in `state` if it is the best one.
+    """Write an epoch's files, and record in `state` if it is the best epoch so far.
 
-    A full disk loses the files that could not be written, but does not stop the run.
+    If the disk is full, files are missing afterwards, but the run continues.
 
     Args:
-        optimiser_state: None after part of an epoch, from which a run cannot resume.
+        optimiser_state: None after an incomplete epoch, from which a run cannot resume.
         loss: the loss that the best epoch is chosen by.
     """
     try:

@@ -6,7 +6,7 @@ not import torch, so that help and the run folder's reader are fast.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
@@ -15,83 +15,60 @@ from ml.files import atomic_write
 from ml.images.preprocessing import Strategy
 from ml.models.card import Split
 
-StrategyChoice = Strategy | Literal["auto"]
+StrategyChoice = Literal["auto", Strategy]
 STARTS = ("shipped", "imagenet", "none")
 """The values of `initial` that are not files."""
 
 
-def _option(text: str, **bounds: Any) -> Any:
-    return Field(description=text, **bounds)
+def _option(default: Any, text: str, **constraints: Any) -> Any:
+    return Field(default, description=text, **constraints)
 
 
 class Config(BaseModel):
-    """The settings of one run. An alias is the key in `config.json`."""
+    """The settings of one run. If a field has an alias, it is the key in `config.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    data: Annotated[
-        Path | None,
-        _option("Image folder. Without one, a synthetic set is drawn into the run folder."),
-    ] = None
-    output: Annotated[Path, _option("Run folder to write.")] = Path("runs/latest")
-    initial: Annotated[
-        str, _option("Initial parameters: shipped, imagenet, none or a safetensors file.")
-    ] = "shipped"
-    strategy: Annotated[
-        Literal["auto", "native", "shorter-side"],
-        _option("Resizing strategy. auto chooses it from the sizes of the photos."),
-    ] = "auto"
-    grid: Annotated[
-        int, _option("Crops on each side of the grid that is averaged in serving.", ge=1, le=5)
-    ] = Field(default=1, alias="views")
-    size: Annotated[int, _option("Side of the network's input in pixels.", ge=32, le=1024)] = 224
-    augment: Annotated[
-        Literal["full", "crops"],
-        _option("Augmentation: crops and flips only, or full with colours, shapes and erasing."),
-    ] = "full"
-    mixup: Annotated[
-        float, _option("Mixup: parameter of the beta distribution (0: no mixup).", ge=0)
-    ] = 0.2
-    label_smoothing: Annotated[float, _option("Label smoothing.", ge=0, le=0.5)] = 0.1
-    averaged_epochs: Annotated[
-        float, _option("Epochs over which parameters are averaged by EMA (0: no average).", ge=0)
-    ] = 2.0
-    epochs: Annotated[int, _option("Number of epochs.", ge=1)] = 20
-    batch: Annotated[int, _option("Batch size, over all processes.", ge=2)] = 32
-    seed: Annotated[
-        int, _option("Seed of the split, the order of photos and the augmentation.", ge=0)
-    ] = Field(default=0, exclude=True)
-    test: Annotated[
-        float, _option("Test fraction, if the folder has no split of its own.", ge=0, le=0.99)
-    ] = Field(default=0.3, exclude=True)
-    validation: Annotated[
-        float, _option("Validation fraction of the photos that are not test photos.", ge=0, le=0.99)
-    ] = Field(default=0.15, exclude=True)
-    target_precision: Annotated[
-        float,
-        _option("Fraction of accepted predictions that should be correct.", ge=0.5, le=0.9999),
-    ] = Field(default=0.99, alias="precision")
-    network: Annotated[
-        Literal["skyspotter", "plain"],
-        _option("Network. plain is MobileNetV2 with a linear head, for comparison."),
-    ] = "skyspotter"
-    freeze: Annotated[
-        int, _option("Number of the backbone's 19 stages, from the first, to freeze.", ge=0, le=19)
-    ] = 4
-    teacher: Annotated[Path | None, _option("model.onnx of the same classes to distil from.")] = (
-        None
+    data: Path | None = _option(None, "Image folder. Without one, a synthetic set is drawn.")
+    output: Path = _option(Path("runs/latest"), "Run folder to write.")
+    initial: str = _option(
+        "shipped", "Initial parameters: shipped, imagenet, none or a safetensors file."
     )
-    ood: Annotated[
-        Path | None, _option("Out-of-distribution pictures, which the model learns to reject.")
-    ] = Field(default=None, alias="others")
-    patience: Annotated[
-        int, _option("Early stopping: epochs without a better one (0: off).", ge=0)
-    ] = 0
-    time_budget: Annotated[float, _option("Total time limit in minutes (0: no limit).", ge=0)] = 0.0
-    limit_data: Annotated[
-        int, _option("Photos to use of each class and split, for a trial run (0: all).", ge=0)
-    ] = 0
-    workers: Annotated[int, _option("Loading processes (0: load in the main process).", ge=0)] = 1
+    strategy: StrategyChoice = _option(
+        "auto", "Resizing strategy. auto chooses it from the sizes of the photos."
+    )
+    grid: int = _option(1, "Predictions are averaged over N x N crops.", ge=1, le=5, alias="views")
+    size: int = _option(224, "Side of the network's input in pixels.", ge=32, le=1024)
+    augment: Literal["full", "crops"] = _option(
+        "full", "Augmentation. crops: crop and flip only. full: colours, shapes and erasing too."
+    )
+    mixup: float = _option(0.2, "Mixup: parameter of the beta distribution (0: no mixup).", ge=0)
+    label_smoothing: float = _option(0.1, "Label smoothing.", ge=0, le=0.5)
+    averaged_epochs: float = _option(2.0, "EMA of the parameters: length in epochs (0: off).", ge=0)
+    epochs: int = _option(20, "Number of epochs.", ge=1)
+    batch: int = _option(32, "Batch size, over all processes.", ge=2)
+    seed: int = _option(0, "Seed of the split, photo order and augmentation.", ge=0, exclude=True)
+    test: float = _option(
+        0.3, "Test fraction, if the folder has no split of its own.", ge=0, le=0.99, exclude=True
+    )
+    validation: float = _option(
+        0.15, "Validation fraction of all photos except test photos.", ge=0, le=0.99, exclude=True
+    )
+    target_precision: float = _option(
+        0.99, "Target accuracy of accepted predictions.", ge=0.5, le=0.9999, alias="precision"
+    )
+    network: Literal["skyspotter", "plain"] = _option(
+        "skyspotter", "Network. plain is MobileNetV2 with a linear head, for comparison."
+    )
+    freeze: int = _option(4, "Backbone stages to freeze, from the first of 19.", ge=0, le=19)
+    teacher: Path | None = _option(None, "model.onnx to distil from, with the same classes.")
+    ood: Path | None = _option(
+        None, "Out-of-distribution pictures, which the model learns to reject.", alias="others"
+    )
+    patience: int = _option(0, "Early stopping after N epochs without improvement (0: off).", ge=0)
+    time_budget: float = _option(0.0, "Total time limit in minutes (0: no limit).", ge=0)
+    limit_data: int = _option(0, "Maximum photos per class and split, for trials (0: all).", ge=0)
+    workers: int = _option(1, "Loading processes (0: load in the main process).", ge=0)
     learning_rate: float = 2e-3
     backbone_learning_rate: float = 5e-4
     weight_decay: float = 0.05
@@ -99,15 +76,15 @@ class Config(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def split(self) -> Split:
-        """How a folder without a split of its own is divided; `config.json` keeps it as one key."""
+        """The split of a folder without one of its own; one key in `config.json`."""
         return Split(seed=self.seed, test=self.test, validation=self.validation)
 
     @model_validator(mode="before")
     @classmethod
     def _flatten_split(cls, given: Any) -> Any:
         if isinstance(given, dict) and "split" in given:
-            split = Split.model_validate(given["split"]).model_dump()
-            return split | {name: value for name, value in given.items() if name != "split"}
+            others = {name: value for name, value in given.items() if name != "split"}
+            return Split.model_validate(given["split"]).model_dump() | others
         return given
 
     def write(self) -> None:
@@ -119,7 +96,7 @@ class Config(BaseModel):
 
     @classmethod
     def read(cls, run: Path) -> Self:
-        """Read a run folder's settings. `output` is the folder's present place.
+        """Read a run folder's settings. `output` is set to where the folder is now.
 
         Raises:
             DataError: if it is not a run folder.
@@ -133,21 +110,20 @@ class Config(BaseModel):
         return stored.model_copy(update={"output": run})
 
     def check_same(self, other: "Config", names: Iterable[str]) -> None:
-        """Check that `other` has the same values for the named settings.
+        """Raise DataError if `other` has another value for one of the named settings.
 
-        Raises:
-            DataError: if one differs. A run keeps its settings to the end.
+        A run keeps its settings to the end.
         """
         for name in names:
             own, wanted = self._setting(name), other._setting(name)
-            if own != wanted and wanted != "auto":  # the chosen strategy is stored
+            if own != wanted and wanted != "auto":  # instead of "auto" the choice is stored
                 raise DataError(
                     f"{self.output} was started with {name.replace('_', '-')} {own}, not {wanted}: "
                     "omit the option to resume, or start a new run."
                 )
 
     def matches_run(self, run: Path) -> bool:
-        """Whether a run folder was started with all these settings."""
+        """Whether a run folder has all these settings."""
         try:
             Config.read(run).check_same(self, Config.model_fields)
         except DataError:
@@ -155,7 +131,7 @@ class Config(BaseModel):
         return True
 
     def _setting(self, name: str) -> Any:
-        """A setting whose value does not depend on the working directory."""
+        """Return a setting's value, with paths made absolute."""
         value = getattr(self, name)
         if name == "initial" and value not in STARTS:
             return str(Path(value).resolve())

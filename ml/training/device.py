@@ -1,4 +1,4 @@
-"""The device that trains: a GPU if there is one, else the CPU; bfloat16 if that is fast."""
+"""The device to train on: a GPU if there is one, else the CPU; in bfloat16 if that is fast."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from ml.torchvision_import import torchvision
 
 Module = TypeVar("Module", bound=nn.Module)
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of mallopt(3), as malloc.h numbers them
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # options of mallopt(3), from malloc.h
 
 
 class StridedDepthwise(nn.Conv2d):
@@ -43,14 +43,14 @@ class Device:
 
     @classmethod
     def choose(cls, workers: int, processes: int = 1) -> "Device":
-        """Choose the GPU, or the CPU without the cores that the loading workers need.
+        """Choose the GPU, or the CPU without the cores that the loading processes need.
+
+        torch's threads wait for each other by spinning. If a loading process takes a core from
+        one of them, all of them wait: training was measured eight times slower.
 
         Args:
             workers: loading processes of each training process.
             processes: training processes on this machine.
-
-        torch's threads wait for each other by spinning. If a loading process takes a core from
-        one of them, all of them wait: training was measured eight times slower.
         """
         if torch.cuda.is_available():
             return cls(torch.device("cuda"), torch.cuda.is_bf16_supported())
@@ -83,7 +83,7 @@ class Device:
         return torch.autocast(self.torch.type, torch.bfloat16, enabled=self.bfloat16)
 
     def environment(self) -> dict[str, Any]:
-        """Describe hardware and versions, to reproduce a run."""
+        """Return the hardware and versions, to reproduce a run."""
         gpu = self.torch.type == "cuda"
         return {
             "python": platform.python_version(),
@@ -100,8 +100,8 @@ class Device:
 def _keep_memory() -> None:
     """Let glibc keep freed memory instead of returning it to the system.
 
-    The system clears each returned page before the next step gets it again, which took a quarter
-    of all CPU time. Keeping it takes a tenth more memory. Other C libraries are left alone.
+    The system clears returned pages before it hands them out again, which took a quarter of all
+    CPU time. Keeping them takes a tenth more memory. Other C libraries stay as they are.
     """
     with suppress(AttributeError, OSError, TypeError):
         allocator = CDLL(None)
@@ -111,7 +111,7 @@ def _keep_memory() -> None:
 
 
 def _processor() -> str:
-    """The processor's name, or its architecture if the name is unknown."""
+    """Return the processor's name, or its architecture if the name is unknown."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     return names[0] if names else platform.processor() or platform.machine()

@@ -20,23 +20,22 @@ from torch.nn.parallel import DistributedDataParallel
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)
-"""The other processes wait this long while the first one scans a large folder."""
+"""Time for the main process to scan a large folder while the others wait."""
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process and its group; `local` counts the processes on this machine."""
+    """This process's rank, and the number of processes: all, and those on this machine."""
 
     rank: int = 0
     count: int = 1
-    local_rank: int = 0
     local_count: int = 1
     restarted: bool = False
     """Whether torchrun restarted the group after a process had died."""
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes files and prints."""
+        """Whether this is the main process, which writes files and prints."""
         return self.rank == 0
 
     def broadcast(self, make: Callable[[], T]) -> T:
@@ -75,16 +74,8 @@ def process_group() -> Iterator[ProcessGroup]:
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield SINGLE_PROCESS
         return
-    rank, count, local_rank, local_count, restarts = (
-        int(os.environ[name])
-        for name in (
-            "RANK",
-            "WORLD_SIZE",
-            "LOCAL_RANK",
-            "LOCAL_WORLD_SIZE",
-            "TORCHELASTIC_RESTART_COUNT",
-        )
-    )
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
+    rank, count, local_rank, local_count, restarts = (int(os.environ[name]) for name in names)
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
     # Tensors use the backend of their device; gathered objects use gloo.
@@ -93,14 +84,12 @@ def process_group() -> Iterator[ProcessGroup]:
     if local_count == count:
         # torchrun's store survives a restart and keeps the addresses of dead processes.
         # On several machines each agent has its own count of restarts, so they share no prefix.
-        store = torch.distributed.PrefixStore(  # type: ignore[attr-defined]
-            f"start {restarts}", store
-        )
+        store = torch.distributed.PrefixStore(f"start {restarts}", store)  # type: ignore[attr-defined]
     torch.distributed.init_process_group(
         backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT
     )
     try:
-        yield ProcessGroup(rank, count, local_rank, local_count, restarts > 0)
+        yield ProcessGroup(rank, count, local_count, restarted=restarts > 0)
     finally:
         # A DistributedDataParallel module that outlives the group frees it last, while it holds
         # Python's lock, and can then deadlock with gloo's threads, which wait for that lock.

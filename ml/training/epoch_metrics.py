@@ -21,7 +21,7 @@ Outputs = list[tuple[Tensor, Tensor]]
 
 
 class EpochMetrics:
-    """Computes metrics from the outputs of all processes, and collects unreadable photos."""
+    """Measures the outputs of all processes, and collects the paths of unreadable photos."""
 
     def __init__(
         self, config: Config, folder: ImageFolder, group: ProcessGroup, console: Console
@@ -30,11 +30,7 @@ class EpochMetrics:
         self.unreadable: set[Path] = set()
 
     def measure(self, loader: DataLoader[Item], outputs: Outputs) -> dict[str, Any]:
-        """Measure the outputs of a loader's photos.
-
-        Raises:
-            DataError: if none of the photos can be read.
-        """
+        """Measure a loader's outputs; raise DataError if none of its photos can be read."""
         self._report_unreadable(loader, outputs)
         known = self.group.gather(
             [(logits[labels >= 0], labels[labels >= 0]) for logits, labels in outputs]

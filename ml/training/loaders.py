@@ -1,7 +1,6 @@
 """Data loaders: shuffled training batches, and held-out photos in order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader
@@ -15,48 +14,38 @@ from ml.training.config import Config
 from ml.training.distributed import ProcessGroup
 
 
-@dataclass(frozen=True)
 class Loaders:
     """The loaders of one process."""
 
-    batches: BatchSampler
-    """Set its `epoch` before `training` is iterated."""
-    training: DataLoader[Item]
-    held_out: dict[str, DataLoader[Item]]
-    """By the name of the split; each photo is loaded by one process."""
+    def __init__(
+        self, config: Config, folder: ImageFolder, preprocessing: Preprocessing, group: ProcessGroup
+    ) -> None:
+        """Build the loaders of a run.
 
-
-def build_loaders(
-    config: Config, folder: ImageFolder, preprocessing: Preprocessing, group: ProcessGroup
-) -> Loaders:
-    """Build the loaders of a run.
-
-    Raises:
-        DataError: if a process would get fewer than two photos of a batch.
-    """
-    photos = [*folder.of("train"), *folder.ood]
-    smallest = min(config.batch, len(photos))
-    if smallest < 2 * group.count:
-        raise DataError(
-            f"{group.count} processes cannot share a batch of {smallest} photos: start fewer "
-            "processes, or raise --batch."
+        Raises:
+            DataError: if a process would get fewer than two photos of a batch.
+        """
+        photos, classes = [*folder.of("train"), *folder.ood], folder.classes
+        smallest = min(config.batch, len(photos))
+        if smallest < 2 * group.count:
+            raise DataError(
+                f"{group.count} processes cannot share a batch of {smallest} photos: start fewer "
+                "processes, or raise --batch."
+            )
+        # Set its `epoch` before `training` is iterated.
+        self.batches = BatchSampler(len(photos), config.batch, config.seed, group.rank, group.count)
+        self.training = DataLoader(
+            PhotoDataset(photos, classes, preprocessing, config.augment, config.seed),
+            batch_sampler=self.batches,
+            num_workers=config.workers,
+            persistent_workers=config.workers > 0,
+            pin_memory=torch.cuda.is_available(),
         )
-    batches = BatchSampler(len(photos), config.batch, config.seed, group.rank, group.count)
-    training = DataLoader(
-        PhotoDataset(photos, folder.classes, preprocessing, config.augment, seed=config.seed),
-        batch_sampler=batches,
-        num_workers=config.workers,
-        persistent_workers=config.workers > 0,
-        pin_memory=torch.cuda.is_available(),
-    )
-    held_out = {
-        name: in_order(
-            config, folder.of(name)[group.rank :: group.count], folder.classes, preprocessing
-        )
-        for name in ("validation", "test")
-        if folder.of(name)
-    }
-    return Loaders(batches, training, held_out)
+        self.held_out = {  # by split; each photo is loaded by one process
+            split: in_order(config, samples[group.rank :: group.count], classes, preprocessing)
+            for split in ("validation", "test")
+            if (samples := folder.of(split))
+        }
 
 
 def in_order(

@@ -38,11 +38,7 @@ class Optimiser:
         # OneCycleLR divides by the number of rising steps less one, which must not be zero.
         rising = max(0.2, min(2 / total, 0.9))
         self.schedule = OneCycleLR(
-            self.adamw,
-            self.max_rates,
-            total_steps=total,
-            pct_start=rising,
-            last_epoch=steps_done - 1,
+            self.adamw, self.max_rates, total, pct_start=rising, last_epoch=steps_done - 1
         )
         # In a short run the EMA covers fewer steps; it would otherwise keep the initial values.
         steps = min(self.config.averaged_epochs * self.steps_per_epoch, max(2.0, total / 5))
@@ -71,7 +67,7 @@ class Optimiser:
         }
 
     def load_state_dict(self, state: dict[str, Any], epochs: int) -> None:
-        """Restore `state` in a run of `epochs`."""
+        """Restore what `state_dict` returned, in a run of `epochs`."""
         self.plan(epochs)
         self.network.load_state_dict(state["network"])
         self.ema.load_state_dict(state["average"])

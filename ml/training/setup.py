@@ -1,9 +1,7 @@
 """Set-up of a run: device, network, loaders, targets, optimiser, and the state to resume from."""
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ml.data.image_folder import ImageFolder
 from ml.images.preprocessing import Preprocessing
@@ -13,97 +11,62 @@ from ml.training.checkpoints import read_resume_state
 from ml.training.config import Config
 from ml.training.device import Device
 from ml.training.distributed import SINGLE_PROCESS, ProcessGroup
-from ml.training.loaders import Loaders, build_loaders
+from ml.training.loaders import Loaders
 from ml.training.optim import Optimiser
 from ml.training.state import TrainingState
 from ml.training.targets import TargetBuilder, class_weights, load_teacher
 
 
-@dataclass(frozen=True)
 class Setup:
     """The parts that the training loop works with."""
 
-    config: Config
-    folder: ImageFolder
-    preprocessing: Preprocessing
-    group: ProcessGroup
-    device: Device
-    network: Network
-    frozen: nn.Module
-    """The first stages of the network, which are not trained."""
-    model: nn.Module
-    """The network, wrapped if several processes train."""
-    loaders: Loaders
-    targets: TargetBuilder
-    class_weights: Tensor  # (C,)
-    optimiser: Optimiser
-    state: TrainingState
+    def __init__(
+        self,
+        config: Config,
+        folder: ImageFolder,
+        preprocessing: Preprocessing,
+        group: ProcessGroup = SINGLE_PROCESS,
+        resume: bool = False,
+    ) -> None:
+        """Build all parts of a run.
 
+        Args:
+            resume: continue after the last written epoch, or from the start if there is none.
 
-def set_up(
-    config: Config,
-    folder: ImageFolder,
-    preprocessing: Preprocessing,
-    group: ProcessGroup = SINGLE_PROCESS,
-    resume: bool = False,
-) -> Setup:
-    """Build all parts of a run.
-
-    Args:
-        resume: continue after the last written epoch, or from the start if there is none.
-
-    Raises:
-        DataError: if a process would get fewer than two photos of a batch.
-        ModelError: if the parameters to start or to resume from cannot be used.
-    """
-    torch.manual_seed(config.seed)
-    device = Device.choose(config.workers, group.local_count)
-    network = NETWORKS[config.network](len(folder.classes))
-    stored = group.broadcast(lambda: read_resume_state(config.output)) if resume else None
-    if stored is None:  # a resumed run does not need the file that it started from
-        initialise(network, config.initial)
-    frozen = _freeze(network, config)
-    network = device.prepare(network)
-    loaders = build_loaders(config, folder, preprocessing, group)
-    targets = _targets(config, folder, preprocessing.size)
-    optimiser = Optimiser(network, config, len(loaders.batches))
-    state = TrainingState(config.epochs)
-    model = group.data_parallel(network)
-    if stored is not None:
-        state, tensors = stored
-        optimiser.load_state_dict(tensors, state.epochs)
-    weights = device.to(class_weights(folder))
-    return Setup(
-        config,
-        folder,
-        preprocessing,
-        group,
-        device,
-        network,
-        frozen,
-        model,
-        loaders,
-        targets,
-        weights,
-        optimiser,
-        state,
-    )
+        Raises:
+            DataError: if a process would get fewer than two photos of a batch.
+            ModelError: if the parameters to start or to resume from, or the teacher, do not fit.
+        """
+        torch.manual_seed(config.seed)
+        self.config, self.folder, self.preprocessing = config, folder, preprocessing
+        self.group, self.device = group, Device.choose(config.workers, group.local_count)
+        network = NETWORKS[config.network](len(folder.classes))
+        stored = group.broadcast(lambda: read_resume_state(config.output)) if resume else None
+        if stored is None:  # a resumed run does not need the file that it started from
+            initialise(network, config.initial)
+        self.frozen = _freeze(network, config)  # shares the first stages with the network
+        self.network = self.device.prepare(network)
+        self.loaders = Loaders(config, folder, preprocessing, group)
+        teacher = None
+        if config.teacher:
+            teacher = load_teacher(config.teacher, folder.classes, config.size)
+        self.targets = TargetBuilder(
+            len(folder.classes), config.label_smoothing, config.mixup, teacher
+        )
+        self.class_weights = self.device.to(class_weights(folder))  # (C,)
+        self.optimiser = Optimiser(network, config, len(self.loaders.batches))
+        self.model = group.data_parallel(network)
+        self.state = TrainingState(config.epochs)
+        if stored is not None:
+            self.state, tensors = stored
+            self.optimiser.load_state_dict(tensors, self.state.epochs)
 
 
 def _freeze(network: Network, config: Config) -> nn.Module:
-    """Freeze the first stages, unless the network starts from random parameters.
+    """Freeze the first stages and return them; none if the network starts from random parameters.
 
-    They detect edges and colours, which are the same for all photos, and take two fifths of the
+    They detect edges and colours, which are the same in all photos, and take two fifths of the
     time.
     """
-    frozen = network.features[: config.freeze if config.initial != "none" else 0]
-    frozen.requires_grad_(False)
-    module: nn.Module = frozen
-    return module
-
-
-def _targets(config: Config, folder: ImageFolder, size: int) -> TargetBuilder:
-    teacher = None
-    if config.teacher:
-        teacher = load_teacher(config.teacher, folder.classes, size, torch.get_num_threads())
-    return TargetBuilder(len(folder.classes), config.label_smoothing, config.mixup, teacher)
+    frozen: nn.Module = network.features[: config.freeze if config.initial != "none" else 0]
+    return frozen.requires_grad_(False)

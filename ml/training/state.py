@@ -12,7 +12,7 @@ StopReason = Literal["completed", "early", "time", "interrupted"]
 EXPORT_SECONDS = 30.0
 """Estimated time of the export at the end of a run."""
 FINAL_EVALUATIONS = 4
-"""Estimated time of the final evaluation with the serving path, in evaluations of an epoch."""
+"""Estimated duration of the final evaluation, as a multiple of an epoch's evaluation."""
 
 _OLD_NAMES = {
     "lowest": "best_loss",
@@ -23,10 +23,10 @@ _OLD_NAMES = {
 
 @dataclass
 class TrainingState:
-    """What a resumed run must know of its past: plain values, without tensors."""
+    """The progress of a run, stored to resume from: plain values, without tensors."""
 
     epochs: int
-    """Planned epochs: fewer than configured if the time budget is short."""
+    """Number of planned epochs: fewer than configured if the time budget is short."""
     epoch: int = 0
     best_epoch: int = 0
     best_loss: float = float("inf")
@@ -42,7 +42,7 @@ class TrainingState:
         return cls(**{_OLD_NAMES.get(name, name): value for name, value in stored.items()})
 
     def stop_reason(self, config: Config, seconds: float) -> StopReason | None:
-        """Why the run stops here, `seconds` after its start, or None if it continues."""
+        """Return why the run stops now, `seconds` after its start; None if it continues."""
         if self.epoch >= self.epochs:
             return "completed" if self.epochs == config.epochs else "time"
         if config.patience and self.epoch - self.best_epoch >= config.patience:
@@ -52,14 +52,14 @@ class TrainingState:
         return None
 
     def epochs_in_budget(self, config: Config, seconds: float) -> int:
-        """Count the further epochs that fit into the time budget, by the mean of those so far."""
+        """Return how many more epochs fit into the time budget, by the mean time of an epoch."""
         epoch_seconds = (self.training_seconds + self.evaluation_seconds) / self.epoch
         finish_seconds = EXPORT_SECONDS + FINAL_EVALUATIONS * self.evaluation_seconds / self.epoch
         remaining = config.time_budget * 60 - seconds - finish_seconds
         return int(max(0.0, remaining) / epoch_seconds)
 
     def summary(self, stopped: StopReason) -> dict[str, Any]:
-        """Return the entries about training in `metrics.json`."""
+        """Return the entries of `metrics.json` about training."""
         return {
             "seconds": round(self.seconds, 1),
             "images_per_second": round(self.images / max(self.training_seconds, 1e-9), 1),

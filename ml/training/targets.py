@@ -29,7 +29,7 @@ class TargetBuilder:
     classes: int
     smoothing: float
     mixup: float
-    """Parameter of the beta distribution that the mixing weight is drawn from; 0 is no mixup."""
+    """Parameter of the beta distribution that the mixing weight is drawn from; 0: no mixup."""
     teacher: Engine | None = None
 
     def __call__(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,19 +55,19 @@ class TargetBuilder:
             known = torch.lerp(known[partners], known, weight)
         if self.teacher is not None:
             logits, _ = self.teacher.run(pixels.numpy())  # (N, C)
-            taught = torch.from_numpy(probabilities(logits, self.teacher.card.temperature))
-            # Half of the target, and nothing for pictures of classes the teacher does not know.
-            targets = torch.lerp(targets, taught.float(), known / 2)
+            predicted = torch.from_numpy(probabilities(logits, self.teacher.card.temperature))
+            # Half of the target is the teacher's prediction, except for out-of-distribution photos.
+            targets = torch.lerp(targets, predicted.float(), known / 2)
         return pixels, targets
 
 
-def load_teacher(model: Path, classes: tuple[str, ...], size: int, threads: int) -> Engine:
+def load_teacher(model: Path, classes: tuple[str, ...], size: int) -> Engine:
     """Load a model.onnx to distil from.
 
     Raises:
         ModelError: if it has other classes or another input size.
     """
-    engine = OnnxEngine(model, threads)
+    engine = OnnxEngine(model, threads=torch.get_num_threads())
     if engine.card.classes != classes:
         raise ModelError(
             f"{model} has the classes {', '.join(engine.card.classes)}. A teacher needs the same "

@@ -44,7 +44,7 @@ def test_augmentation_differs_between_epochs_and_is_repeatable(drawn: Path, stra
     assert torch.equal(first, again)
 
 
-def test_native_crops_keep_the_photos_own_pixels(drawn: Path) -> None:
+def test_native_crops_are_not_resampled(drawn: Path) -> None:
     folder = scan(drawn)
     sample = max(folder.samples, key=lambda sample: min(sample.size))
     assert min(sample.size) > 224
@@ -60,18 +60,18 @@ def test_native_crops_keep_the_photos_own_pixels(drawn: Path) -> None:
     )
 
 
-def test_crops_alone_leave_the_colours_as_they_are(tmp_path: Path) -> None:
+def test_only_full_augmentation_changes_colours(tmp_path: Path) -> None:
     path = tmp_path / "one colour.png"
     Image.new("RGB", (300, 260), (10, 200, 30)).save(path)
     sample = Sample(path, "a")
     cases: list[tuple[Augment, bool]] = [("crops", False), ("full", True)]
-    for augment, altered in cases:
+    for augment, changed in cases:
         dataset = PhotoDataset([sample], ("a", "b"), Preprocessing(), augment=augment)
         colours = {tuple(pixel) for i in range(20) for pixel in dataset[i][0][::50, 0].tolist()}
-        assert (colours != {(10, 200, 30)}) == altered
+        assert (colours != {(10, 200, 30)}) == changed
 
 
-def test_augmenting_leaves_other_random_numbers_alone(drawn: Path) -> None:
+def test_augmentation_does_not_advance_the_global_generator(drawn: Path) -> None:
     folder = scan(drawn)
     dataset = PhotoDataset(folder.samples, folder.classes, Preprocessing(), augment="full")
     torch.manual_seed(1)
@@ -94,7 +94,7 @@ def test_an_unreadable_photo_is_replaced_by_a_blank(tmp_path: Path, content: byt
     assert torch.equal(pixels[7, 9], torch.tensor(PADDING, dtype=torch.uint8))
 
 
-def test_an_epoch_shows_each_photo_once_and_each_epoch_another_order() -> None:
+def test_each_epoch_has_every_photo_once_in_a_different_order() -> None:
     batches = BatchSampler(photos=12, batch=4, seed=0)
     first = [number for batch in batches for number in batch]
     again = [number for batch in batches for number in batch]
@@ -107,7 +107,7 @@ def test_an_epoch_shows_each_photo_once_and_each_epoch_another_order() -> None:
 
 
 @pytest.mark.parametrize("photos", [5, 10, 11, 31])
-def test_processes_share_the_batches_of_a_single_process(photos: int) -> None:
+def test_the_processes_parts_make_up_the_batches_of_a_single_process(photos: int) -> None:
     whole = list(BatchSampler(photos, batch=5, seed=1))
     shares = [list(BatchSampler(photos, batch=5, seed=1, rank=rank, ranks=2)) for rank in range(2)]
     assert len(whole) == max(1, photos // 5)

@@ -1,7 +1,7 @@
 import csv
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ from ml.models.checkpoint import SHIPPED_PARAMETERS, fingerprint, load, load_sta
 from ml.trainer import Trainer
 from ml.training.checkpoints import STATE_FILE
 from ml.training.config import Config
-from ml.training.setup import set_up
+from ml.training.setup import Setup
 from ml.training.state import TrainingState
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Small pictures need no second thread, and waiting threads slow down a busy machine."""
+    """Use one thread: small pictures need no more, and waiting threads slow a busy machine."""
     threads = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
@@ -38,7 +38,7 @@ def trainer(photos: Path, output: Path, resume: bool = False, **settings: Any) -
     config = Config(data=photos, output=output, **given)
     folder = split_folder(scan(photos), Split(validation=0.3))
     preprocessing = Preprocessing(size=64, shorter_side=73)
-    return Trainer(set_up(config, folder, preprocessing, resume=resume), Console(width=500))
+    return Trainer(Setup(config, folder, preprocessing, resume=resume), Console(width=500))
 
 
 def rows(output: Path) -> list[dict[str, str]]:
@@ -46,14 +46,14 @@ def rows(output: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(opened))
 
 
-def after_steps(trainer: Trainer, count: int, happens: Any) -> None:
-    """Call `happens` after a number of training steps."""
-    show, steps = trainer.bar.advance_by, iter(range(1, 999))
+def after_steps(trainer: Trainer, count: int, action: Callable[[], object]) -> None:
+    """Call `action` after a number of training steps."""
+    advance_by, steps = trainer.bar.advance_by, iter(range(1, 999))
 
     def stepped(*arguments: Any) -> None:
-        show(*arguments)
+        advance_by(*arguments)
         if next(steps) == count:
-            happens()
+            action()
 
     trainer.bar.advance_by = stepped  # type: ignore[method-assign, assignment]
 
@@ -62,26 +62,26 @@ def test_deleted_or_damaged_photos_do_not_stop_a_run(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = trainer(photos, tmp_path / "run")
-    gone, broken = (run.folder.of(split)[0].path for split in ("train", "test"))
+    deleted, damaged = (run.setup.folder.of(split)[0].path for split in ("train", "test"))
 
     def damage() -> None:
-        gone.unlink()
-        broken.write_bytes(broken.read_bytes()[:2000])
+        deleted.unlink()
+        damaged.write_bytes(damaged.read_bytes()[:2000])
 
     after_steps(run, 2, damage)
     assert run.run() == "completed"
     said = capsys.readouterr().out
-    for path in (gone, broken):
+    for path in (deleted, damaged):
         assert said.count(f"{path} can no longer be read") == 1
-    assert run.metrics.unreadable == {gone, broken}
+    assert run.metrics.unreadable == {deleted, damaged}
     assert len(rows(tmp_path / "run")) == 2
 
 
-def test_no_batch_keeps_a_file_open(photos: Path, tmp_path: Path) -> None:
+def test_outputs_are_not_in_shared_memory(photos: Path, tmp_path: Path) -> None:
     """Shared memory of a loading process keeps a file open; a system allows 1,024."""
     run = trainer(photos, tmp_path / "run", workers=1, epochs=1)
     assert run.run() == "completed"
-    outputs = [*run.outputs, *run._evaluate(run.loaders.held_out["test"])]
+    outputs = [*run.outputs, *run._evaluate(run.setup.loaders.held_out["test"])]
     assert len(outputs) > 2
     assert not [1 for _, labels in outputs if labels.is_shared()]  # type: ignore[no-untyped-call]
 
@@ -98,8 +98,8 @@ def test_a_full_disk_does_not_stop_a_run(
 ) -> None:
     run = trainer(photos, tmp_path / "run")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    steps = len(run.loaders.batches)
-    # No file may be larger than 10 MB, which parameters are.
+    steps = run.steps_per_epoch
+    # Limit files to 10 MB: the parameters are larger, the history is not.
     after_steps(
         run, steps + 1, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10**7, limits[1]))
     )
@@ -133,10 +133,12 @@ def test_ctrl_c_in_the_first_epoch_keeps_the_parameters(photos: Path, tmp_path: 
     assert not (tmp_path / "run" / STATE_FILE).exists()  # so that the run resumes from the start
 
 
-@pytest.mark.parametrize("where", ["_train_epoch", "_checkpoint"])
-def test_a_run_that_wrote_nothing_fails(photos: Path, tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("method", ["_train_epoch", "_checkpoint"])
+def test_a_run_interrupted_before_its_first_epoch_is_written_fails(
+    photos: Path, tmp_path: Path, method: str
+) -> None:
     run = trainer(photos, tmp_path / "run")
-    setattr(run, where, lambda *_: interrupt())
+    setattr(run, method, lambda *_: interrupt())
     with pytest.raises(DataError, match="before an epoch was written"):
         run.run()
 
@@ -144,7 +146,7 @@ def test_a_run_that_wrote_nothing_fails(photos: Path, tmp_path: Path, where: str
 def test_resuming_does_not_need_the_initial_parameters(photos: Path, tmp_path: Path) -> None:
     initial = str(shutil.copy(SHIPPED_PARAMETERS, tmp_path / "start.safetensors"))
     run = trainer(photos, tmp_path / "run", initial=initial)
-    after_steps(run, len(run.loaders.batches) + 1, interrupt)
+    after_steps(run, run.steps_per_epoch + 1, interrupt)
     run.run()
     Path(initial).unlink()
     with pytest.raises(ModelError, match="no file"):
@@ -152,8 +154,8 @@ def test_resuming_does_not_need_the_initial_parameters(photos: Path, tmp_path: P
     again = trainer(photos, tmp_path / "run", resume=True, initial=initial)
     assert again.state.epoch == 1
     last, _ = load(tmp_path / "run" / "last.safetensors")
-    average = again.optimiser.ema.module
-    assert fingerprint(average.state_dict()) == fingerprint(last.state_dict())
+    ema = again.optimiser.ema.module
+    assert fingerprint(ema.state_dict()) == fingerprint(last.state_dict())
 
 
 def test_early_stopping(photos: Path, tmp_path: Path) -> None:
@@ -167,17 +169,15 @@ def test_early_stopping(photos: Path, tmp_path: Path) -> None:
 def test_the_schedule_is_shortened_to_the_time_budget(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        TrainingState, "epochs_in_budget", lambda *_: 1
-    )  # one more, after the first
+    monkeypatch.setattr(TrainingState, "epochs_in_budget", lambda *_: 1)  # after the first one
     run = trainer(photos, tmp_path / "run", epochs=9, time_budget=600)
     assert run.run() == "time"
     assert run.state.epoch == 2
-    schedule = run.optimiser.schedule  # it ends, as it would have after 9 epochs
-    assert schedule.last_epoch == schedule.total_steps == 2 * len(run.loaders.batches)
+    schedule = run.optimiser.schedule  # it has reached its end
+    assert schedule.last_epoch == schedule.total_steps == 2 * run.steps_per_epoch
 
 
-def test_a_budget_shorter_than_an_epoch_cuts_it(photos: Path, tmp_path: Path) -> None:
+def test_a_time_budget_can_end_the_first_epoch_early(photos: Path, tmp_path: Path) -> None:
     run = trainer(photos, tmp_path / "run", time_budget=0.01)
     assert run.run() == "time"
     assert run.state.images == 2
@@ -188,7 +188,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(photos: Path, tmp_path: Path)
     whole = trainer(photos, tmp_path / "whole")
     whole.run()
     part = trainer(photos, tmp_path / "part")
-    after_steps(part, len(part.loaders.batches) + 1, interrupt)
+    after_steps(part, part.steps_per_epoch + 1, interrupt)
     assert part.run() == "interrupted"
     torch.rand(9)
     again = trainer(photos, tmp_path / "part", resume=True)

@@ -36,7 +36,7 @@ def test_every_command_has_help(command: str) -> None:
     assert f"skyspotter {command} " in result.output  # an example
 
 
-def test_predict_goes_on_past_bad_files(photo: bytes, tmp_path: Path) -> None:
+def test_predict_continues_after_bad_files(photo: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(photo)
     (tmp_path / "b.jpg").write_text("no photo")
     (tmp_path / "c.jpg").write_bytes(photo)
@@ -74,7 +74,7 @@ def test_a_closed_pipe_ends_quietly(photo: bytes, tmp_path: Path, format: str) -
     assert run.stderr == ""
 
 
-def test_names_not_in_utf_8_come_out_as_they_are(photo: bytes, tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf_8_are_printed_unchanged(photo: bytes, tmp_path: Path) -> None:
     path = tmp_path / "caf\udce9.jpg"
     path.write_bytes(photo)
     for format in ("table", "csv", "jsonl"):
@@ -87,7 +87,7 @@ def test_names_not_in_utf_8_come_out_as_they_are(photo: bytes, tmp_path: Path) -
     "arguments",
     [["predict"], ["predict", "x.jpg", "--format", "xml"], ["unknown"], ["train", "--epochs", "0"]],
 )
-def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_status_2(arguments: list[str]) -> None:
     assert call(*arguments).exit_code == 2
 
 
@@ -117,8 +117,8 @@ def test_evaluate_measures_ood_rejection(drawn: Path, tmp_path: Path) -> None:
     assert f"maximum logit {others['auroc']['maximum_logit']:.3f}" in said
 
 
-def test_photos_unknown_to_training_belong_to_no_split(drawn: Path, tmp_path: Path) -> None:
-    """Splitting a folder again after it has grown would mix its splits."""
+def test_photos_added_after_training_belong_to_no_split(drawn: Path, tmp_path: Path) -> None:
+    """If a folder were split again after it has grown, photos could change their split."""
     run, data = tmp_path / "run", tmp_path / "data"
     run.mkdir()
     shutil.copy(SHIPPED_MODEL, run)
@@ -162,7 +162,7 @@ def test_synthesize_then_inspect(tmp_path: Path) -> None:
     assert "8 photos of 4 classes" in call("inspect", tmp_path / "set").stdout
 
 
-def test_report_of_no_run(tmp_path: Path) -> None:
+def test_report_of_another_folder_fails(tmp_path: Path) -> None:
     result = call("report", tmp_path)
     assert result.exit_code == 1
     assert "is not a run folder" in result.stderr.replace("\n", " ")

@@ -13,7 +13,7 @@ from ml.training.config import Config
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """Small pictures need no second thread, and waiting threads slow down a busy machine."""
+    """Use one thread: small pictures need no more, and waiting threads slow a busy machine."""
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("OMP_NUM_THREADS", "1")

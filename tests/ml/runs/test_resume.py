@@ -1,4 +1,4 @@
-"""Runs that are killed and resumed end as uninterrupted ones."""
+"""Resumed runs give the same results as uninterrupted ones."""
 
 import os
 import shutil
@@ -21,14 +21,14 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from ml.training.config import Config
-from ml.training.setup import set_up
+from ml.training.setup import Setup
 from ml.runs.run import begin, prepare
 from ml.trainer import Trainer
 config, resume = Config.read(Path(sys.argv[1])), "--resume" in sys.argv
 config, folder, preprocessing = prepare(config, resume, Console(quiet=True))
-trainer = Trainer(set_up(config, folder, preprocessing, resume=resume), Console(quiet=True))
+trainer = Trainer(Setup(config, folder, preprocessing, resume=resume), Console(quiet=True))
 begin(config, folder, resume)
-print(trainer.state.epoch, len(trainer.loaders.batches), flush=True)
+print(trainer.state.epoch, trainer.steps_per_epoch, flush=True)
 step = trainer.optimiser.step
 def reported():
     step()

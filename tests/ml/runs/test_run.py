@@ -160,7 +160,7 @@ def test_same_seed_same_parameters(
     assert versions[1] != versions[0]
 
 
-def test_strategy_follows_the_sizes(drawn: Path) -> None:
+def test_strategy_depends_on_the_sizes(drawn: Path) -> None:
     folder = split_folder(scan(drawn), Split())
     assert choose_strategy(folder, "native") == ("native", "as requested")
     strategy, reason = choose_strategy(folder, "auto")
@@ -174,8 +174,8 @@ def test_a_class_without_training_photos_is_named(drawn: Path, tmp_path: Path) -
         run(config, Console(quiet=True))
 
 
-def test_hard_classes_train(drawn: Path, tmp_path: Path) -> None:
-    """One photo, no photo, none that can be used; names that are hard on markup and files."""
+def test_unusual_class_folders(drawn: Path, tmp_path: Path) -> None:
+    """Folders with one photo, none, or no readable one; names with markup or an emoji."""
     data, screen = tmp_path / "data", StringIO()
     for name, source in (("🪁 kite", "Flying Birds"), ("[bold]1st", "Winged Drones")):
         shutil.copytree(drawn / source, data / name)
@@ -187,14 +187,19 @@ def test_hard_classes_train(drawn: Path, tmp_path: Path) -> None:
     config = settings(data, tmp_path / "run")
     model = run(config, Console(file=screen, width=200))
     assert Predictor(model).card.classes == ("[bold]1st", "one", "🪁 kite")
-    for said in ("broken, none of its 1 files", "empty, there is no", "test of: one", "[bold]1st"):
+    for said in (
+        "1 file but no usable photo",
+        "there is no file in it",
+        "test of: one",
+        "[bold]1st",
+    ):
         assert said in screen.getvalue(), said
     counts = read(tmp_path / "run" / "data.json")["counts"]
     assert [counts[split]["one"] for split in ("train", "validation", "test")] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("classes", [0, 1])
-def test_too_few_classes(drawn: Path, tmp_path: Path, classes: int) -> None:
+def test_fewer_than_two_classes_are_rejected(drawn: Path, tmp_path: Path, classes: int) -> None:
     (tmp_path / "data" / "empty").mkdir(parents=True)
     for name in ("Flying Birds",)[:classes]:
         shutil.copytree(drawn / name, tmp_path / "data" / name)
@@ -212,7 +217,7 @@ def test_a_typo_never_deletes_an_earlier_run(drawn: Path, tmp_path: Path) -> Non
     assert {name: (tmp_path / name).read_text() for name in earlier} == earlier
 
 
-def test_limited_data_keeps_the_split(drawn: Path, tmp_path: Path) -> None:
+def test_limit_data_keeps_the_split(drawn: Path, tmp_path: Path) -> None:
     config = Config(data=drawn, output=tmp_path, limit_data=2)
     _, few, _ = prepare(config, resume=False, console=Console(quiet=True))
     whole = split_folder(scan(drawn), config.split)
@@ -228,7 +233,7 @@ def test_without_validation_the_card_does_not_claim_one(drawn: Path, tmp_path: P
 
 
 def test_the_export_is_verified_without_deleted_photos(photos: Path) -> None:
-    """Without validation photos it is verified on training photos, which are not checked again."""
+    """Without validation photos it is verified on training photos, if they can still be read."""
     folder = split_folder(scan(photos), Split(validation=0))
     whole = _inputs(folder, Preprocessing())
     folder.of("train")[0].path.unlink()
@@ -245,7 +250,7 @@ def test_the_export_is_verified_without_deleted_photos(photos: Path) -> None:
 def test_a_restart_does_not_resume_an_earlier_run(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If a process dies before the run has cleared its folder."""
+    """A process can die before the run has deleted the earlier run's files."""
     group = ProcessGroup(restarted=True)
     monkeypatch.setattr("ml.runs.run.process_group", lambda: nullcontext(group))
     monkeypatch.setattr("ml.runs.run._finish", lambda *_: None)
@@ -262,8 +267,8 @@ def test_a_restart_does_not_resume_an_earlier_run(
 @pytest.mark.slow
 def test_ctrl_c_exports_the_best_epoch(drawn: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "ml", "train", str(drawn), "--output", str(tmp_path / "run")]
-    # A shell's background jobs ignore Ctrl-C, and this process would inherit that. It does not
-    # inherit a handler.
+    # In a shell's background job Ctrl-C is ignored, and the new process would inherit that.
+    # With a handler installed here, it starts with the default action instead.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*command, "--epochs", "500", "--batch", "8", "--size", "64"],
@@ -277,9 +282,7 @@ def test_ctrl_c_exports_the_best_epoch(drawn: Path, tmp_path: Path) -> None:
     while not history.exists():
         assert process.poll() is None
         time.sleep(0.2)
-    os.killpg(
-        process.pid, signal.SIGINT
-    )  # as a terminal does, so that the loading process gets it too
+    os.killpg(process.pid, signal.SIGINT)  # the loading process gets it too, as from a terminal
     assert process.wait(timeout=200) == 0
     assert Predictor(tmp_path / "run" / "model.onnx").card.scores["test"]["photos"] == 12
 

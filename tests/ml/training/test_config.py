@@ -11,7 +11,7 @@ from ml.errors import DataError
 from ml.training.config import Config
 
 
-def test_settings_are_read_as_they_were_written(tmp_path: Path) -> None:
+def test_written_settings_are_read_back(tmp_path: Path) -> None:
     config = Config(
         data=Path("/photos ünd more"),
         output=tmp_path,
@@ -38,7 +38,7 @@ def test_a_run_folder_may_have_been_moved(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"data": null, "output": "x", "views": "y"}'])
-def test_a_folder_without_settings_is_rejected(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_without_valid_settings_is_rejected(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(DataError, match=r"not a run folder|start a new run"):
@@ -78,16 +78,16 @@ def test_stored_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert Config.read(output).initial == "shipped"
 
 
-def test_a_run_is_identified_by_its_settings(tmp_path: Path) -> None:
+def test_a_folder_matches_only_a_run_with_the_same_settings(tmp_path: Path) -> None:
     asked = Config(data=tmp_path, output=tmp_path)
     assert not asked.matches_run(tmp_path)
-    asked.model_copy(update={"strategy": "native"}).write()  # as chosen from the photos
+    asked.model_copy(update={"strategy": "native"}).write()  # chosen from the photos
     assert asked.matches_run(tmp_path)
     for other in ({"epochs": 3}, {"seed": 1}, {"strategy": "shorter-side"}):
         assert not asked.model_copy(update=other).matches_run(tmp_path)
 
 
-def test_the_same_settings_may_be_repeated(tmp_path: Path) -> None:
+def test_resuming_with_the_same_settings_is_accepted(tmp_path: Path) -> None:
     Config(data=tmp_path / "none", output=tmp_path).write()
     same = ["--epochs", "20", "--output", str(tmp_path), "--test", "0.3"]
     result = CliRunner().invoke(cli, ["train", "--resume", str(tmp_path), *same])

@@ -1,4 +1,4 @@
-"""Two processes on this machine, as torchrun starts them."""
+"""Training by two processes that torchrun starts on this machine."""
 
 import os
 import signal
@@ -50,22 +50,12 @@ def children(process: subprocess.Popen[str]) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(sys.platform != "linux", reason="finds its victim in /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process to kill in /proc")
 def test_a_group_resumes_after_one_process_dies(drawn: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    options = [
-        "--epochs",
-        "3",
-        "--batch",
-        "8",
-        "--workers",
-        "0",
-        "--size",
-        "64",
-        "--output",
-        str(output),
-    ]
-    command = [*TORCHRUN, "--max-restarts", "1", "-m", "ml", "train", str(drawn), *options]
+    options = ["--epochs", "3", "--batch", "8", "--workers", "0", "--size", "64", "--output"]
+    train = ["-m", "ml", "train", str(drawn), *options, str(output)]
+    command = [*TORCHRUN, "--max-restarts", "1", *train]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         while not (output / "last.pt").exists():
             assert process.poll() is None
@@ -75,6 +65,6 @@ def test_a_group_resumes_after_one_process_dies(drawn: Path, tmp_path: Path) -> 
         assert process.returncode == 0
     assert "Resuming after epoch" in said  # printed by one process only
     assert said.count("Serve it") == 1
-    # Each held-out photo was measured once, in either process.
+    # Each held-out photo was evaluated by exactly one of the processes.
     assert load(output / "best.safetensors")[1].scores["validation"]["photos"] == 4
     assert Predictor(output / "model.onnx").card.scores["test"]["photos"] == 12

@@ -12,8 +12,8 @@ def step(optimiser: Optimiser) -> None:
     optimiser.step()
 
 
-@pytest.mark.parametrize(("epochs", "follows"), [(0.0, True), (2.0, False)])
-def test_averaging_over_no_epochs_is_no_averaging(epochs: float, follows: bool) -> None:
+@pytest.mark.parametrize(("epochs", "equal"), [(0.0, True), (2.0, False)])
+def test_an_ema_over_zero_epochs_equals_the_parameters(epochs: float, equal: bool) -> None:
     torch.manual_seed(1)
     network = torch.nn.Linear(3, 2)
     config = Config(output=Path(), epochs=5, averaged_epochs=epochs)
@@ -21,11 +21,11 @@ def test_averaging_over_no_epochs_is_no_averaging(epochs: float, follows: bool) 
     for _ in range(8):
         step(optimiser)
     average = next(optimiser.ema.module.parameters())
-    assert torch.equal(average, network.weight) == follows
+    assert torch.equal(average, network.weight) == equal
 
 
 @pytest.mark.parametrize("epochs", range(1, 8))
-def test_runs_of_any_length_have_a_schedule(epochs: int) -> None:
+def test_the_learning_rate_rises_and_falls_in_a_run_of_any_length(epochs: int) -> None:
     config = Config(output=Path(), epochs=epochs)
     optimiser = Optimiser(torch.nn.Linear(3, 2), config, steps_per_epoch=1)
     rates = [optimiser.learning_rate]

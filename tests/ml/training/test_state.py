@@ -11,7 +11,7 @@ def config(**settings: float) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("state", "settings", "ends"),
+    ("state", "settings", "reason"),
     [
         (TrainingState(20), {}, None),
         (TrainingState(20, epoch=20, best_epoch=20), {}, "completed"),
@@ -19,6 +19,7 @@ def config(**settings: float) -> Config:
         (TrainingState(20, epoch=9, best_epoch=1), {}, None),
         (TrainingState(20, epoch=9, best_epoch=6), {"patience": 4}, None),
         (TrainingState(20, epoch=9, best_epoch=5), {"patience": 4}, "early"),
+        # An epoch takes 30 seconds.
         (TrainingState(20, epoch=3, best_epoch=3, training_seconds=90), {"time_budget": 2}, None),
         (
             TrainingState(20, epoch=3, best_epoch=3, training_seconds=90),
@@ -27,15 +28,13 @@ def config(**settings: float) -> Config:
         ),
     ],
 )
-def test_when_a_run_ends(
-    state: TrainingState, settings: dict[str, float], ends: str | None
-) -> None:
-    assert state.stop_reason(config(**settings), seconds=60) == ends  # epochs of 30 seconds
+def test_stop_reason(state: TrainingState, settings: dict[str, float], reason: str | None) -> None:
+    assert state.stop_reason(config(**settings), seconds=60) == reason
 
 
 def test_the_time_budget_includes_the_export() -> None:
     state = TrainingState(20, epoch=2, training_seconds=40, evaluation_seconds=10)
-    # An epoch takes 25 seconds; the end takes the export and 4 evaluations.
+    # An epoch takes 25 seconds. The export and 4 evaluations follow the last epoch.
     needed = 100 + 3 * 25 + EXPORT_SECONDS + 4 * 5
     assert state.epochs_in_budget(config(time_budget=needed / 60 + 0.01), seconds=100) == 3
     assert state.epochs_in_budget(config(time_budget=needed / 60 - 0.01), seconds=100) == 2

@@ -17,7 +17,7 @@ PIXELS = torch.from_numpy(drawn_inputs(Predictor().card.with_grid(1).preprocessi
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 
 
-def test_label_smoothing_equals_torchs() -> None:
+def test_label_smoothing_equals_that_of_torch() -> None:
     pixels, targets = TargetBuilder(4, smoothing=0.1, mixup=0)(PIXELS, LABELS)
     assert torch.equal(pixels, PIXELS)
     logits = torch.randn(6, 4)
@@ -30,7 +30,7 @@ def test_ood_pictures_have_uniform_targets() -> None:
     assert targets.tolist() == [[0.25] * 4, pytest.approx([0.025, 0.025, 0.925, 0.025])]
 
 
-def test_mixup_blends_pictures_and_targets_alike() -> None:
+def test_mixup_blends_pictures_and_targets_equally() -> None:
     black_and_white = torch.zeros(2, 8, 8, 3, dtype=torch.uint8)
     black_and_white[1] = 255
     torch.manual_seed(1)
@@ -51,8 +51,8 @@ def test_mixup_gives_a_photos_own_label_the_larger_weight() -> None:
         assert (targets[[0, 1], labels] >= 0.5).all()
 
 
-def test_a_teacher_is_half_of_the_target_but_not_for_ood() -> None:
-    engine = load_teacher(SHIPPED_MODEL, Predictor().card.classes, size=224, threads=1)
+def test_the_teacher_is_half_of_the_target_except_for_ood_pictures() -> None:
+    engine = load_teacher(SHIPPED_MODEL, Predictor().card.classes, size=224)
     labels = torch.tensor([0, 1, 2, 3, 0, -1])
     _, targets = TargetBuilder(4, smoothing=0, mixup=0, teacher=engine)(PIXELS, labels)
     answers = probabilities(engine.run(PIXELS.numpy())[0], engine.card.temperature)
@@ -63,12 +63,12 @@ def test_a_teacher_is_half_of_the_target_but_not_for_ood() -> None:
 
 def test_a_teacher_of_other_classes_is_rejected() -> None:
     with pytest.raises(ModelError, match="the same classes"):
-        load_teacher(SHIPPED_MODEL, ("cats", "dogs"), size=224, threads=1)
+        load_teacher(SHIPPED_MODEL, ("cats", "dogs"), size=224)
 
 
 def test_a_missing_teacher_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no model file"):
-        load_teacher(tmp_path / "none.onnx", ("cats", "dogs"), size=224, threads=1)
+        load_teacher(tmp_path / "none.onnx", ("cats", "dogs"), size=224)
 
 
 def test_rare_classes_have_larger_weights_with_a_mean_of_one() -> None:
@@ -80,4 +80,4 @@ def test_rare_classes_have_larger_weights_with_a_mean_of_one() -> None:
 
 def test_a_teacher_of_another_input_size_is_rejected() -> None:
     with pytest.raises(ModelError, match="train with --size 224"):
-        load_teacher(SHIPPED_MODEL, Predictor().card.classes, size=256, threads=1)
+        load_teacher(SHIPPED_MODEL, Predictor().card.classes, size=256)
