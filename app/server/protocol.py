@@ -128,7 +128,12 @@ class BoundedProtocol(HttpToolsProtocol):
         # The read timer replaces uvicorn's keep-alive timer, which would keep closed connections
         # in memory.
         self._unset_keepalive_if_required()
-        if self.cycle.response_complete and not (self._receiving or self.transport.is_closing()):
+        if not self.cycle.response_complete or self.transport.is_closing():
+            return
+        if self._receiving:  # the rest of the body is not needed: the connection may be evicted
+            self._idle[self] = None
+            self._start_read_timer(LINGER_SECONDS)
+        else:
             self._await_request()
 
     def pause_writing(self) -> None:

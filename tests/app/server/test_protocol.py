@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,29 @@ def test_the_longest_idle_connection_is_evicted(
         assert idle[0].recv(1) == b""
         idle[-1].sendall(GET)
         assert read_status(idle[-1]) == 200
+
+
+def test_answered_connections_that_owe_a_body_are_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedProtocol, "max_connections", 4)
+    owing = b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+    with listening() as (address, _, _):
+        connections = [connect(address) for _ in range(6)]
+        for connection in connections:
+            with suppress(OSError):
+                connection.sendall(owing)
+        for _ in range(3):
+            assert httpx.get(f"{address}/health/live").status_code == 200
+        for connection in connections:
+            connection.close()
+
+
+def test_an_answered_connection_that_owes_a_body_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.server.protocol.LINGER_SECONDS", 0.3)
+    owing = b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+    with listening() as (address, _, _), connect(address) as connection:
+        connection.settimeout(15)  # without the limit, the connection stays open for 35 seconds
+        connection.sendall(owing)
+        assert received(connection).startswith(b"HTTP/1.1 200")  # until the connection is closed
 
 
 def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
