@@ -183,9 +183,8 @@ def _check(folder: ImageFolder, console: Console) -> None:
         console.print(warning, style="yellow", markup=False, highlight=False)
     if len(folder.classes) < 2:
         raise DataError(
-            f"{folder.root} holds usable photos of {len(folder.classes)} classes"
-            f"{': ' * bool(folder.classes)}{listing(folder.classes)}, and at least 2 are needed: "
-            "make one folder per class with its photos inside."
+            f"At least 2 classes are needed, and {folder.root} has usable photos of "
+            f"{listing(folder.classes) or 'none'}: put the photos of each class into one folder."
         )
     missing = set(folder.classes) - {sample.label for sample in folder.of("train")}
     if missing:
