@@ -107,7 +107,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "TIFF, rationals": (tiff_rationals, _COSTLY),
     "TIFF of floats, 1xN": (lambda: flat("F", (1, 40_000), "TIFF"), _SIZE),
     "TIFF of floats": (lambda: flat("F", (6000, 6000), "TIFF", compression="packbits"), _ANSWERED),
-    "AVIF, another size inside": (hidden_size, "damaged"),
+    "AVIF, another size inside": (hidden_size, _SIZE),
     "PNG, 1xN": (lambda: flat("L", (1, 49_000_000), "PNG"), _SIZE),
     "PNG, large": (lambda: flat("RGBA", (7000, 7000), "PNG", compress_level=1), _ANSWERED),
     "PNG, EXIF": (lambda: flat("L", (64, 48), "PNG", exif=rationals()), _ANSWERED),
