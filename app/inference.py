@@ -40,8 +40,9 @@ class Inference:
         If the file is no longer sound, load the backup of the model that other workers serve.
         """
         with self._loading:
-            if self._predictor is None:
-                self._load_or_log()
+            if self._predictor is not None:
+                return
+            self._load_or_log()
             if self._predictor is None and (backup := self._backup.path()):
                 log.warning("loading the backup of the last model")
                 self._load_or_log(backup)

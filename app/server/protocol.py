@@ -8,6 +8,7 @@ connections.
 import resource
 from asyncio import AbstractEventLoop, Event, TimerHandle, Transport
 from collections.abc import Callable
+from functools import cache
 from math import inf
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -40,6 +41,12 @@ _RESPONSE_SENT: Any = SimpleNamespace(response_complete=True, message_event=Even
 """The cycle of a request that was rejected early. It is complete, so uvicorn discards the body."""
 
 
+@cache
+def _default_settings() -> Settings:
+    """The settings if there is no lifespan, and so no state."""
+    return Settings.from_environment()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with deadlines and limits.
 
@@ -53,7 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Start the timer for the headers, and evict an idle connection if there are too many."""
         super().connection_made(transport)
-        settings = self.app_state.get("settings") or Settings()  # without lifespan: no state
+        settings = self.app_state.get("settings") or _default_settings()
         self._timeout = settings.timeout_seconds + GRACE_SECONDS
         self._header_bytes = 0
         self._upgrade_request = b""  # the headers of a request that offers another protocol
@@ -130,9 +137,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if not self.cycle.response_complete or self.transport.is_closing():
             return
-        if self._receiving:  # the rest of the body is not needed: the connection may be evicted
+        if self._receiving:  # the rest of the body is discarded, and the connection may be evicted
             self._idle[self] = None
-            self._start_read_timer(LINGER_SECONDS)
         else:
             self._await_request()
 

@@ -94,7 +94,7 @@ def show_model(card: Card, file: Path, console: Console) -> None:
         "network": card.network,
         "precision": f"int8: {int8.summary()}" if (int8 := card.quantised) else "float32",
         "classes": f"{len(card.classes)}: {listing(card.classes)}",
-        "preprocessing": ", ".join(f"{k} {v}" for k, v in card.preprocessing.model_dump().items()),
+        "preprocessing": ", ".join(f"{name} {value}" for name, value in card.preprocessing),
         "temperature": f"{card.temperature:g}",
         "threshold": f"{card.threshold:g}; predictions with less confidence are not accepted",
         "split": ", ".join(f"{name} {value:g}" for name, value in card.split.model_dump().items()),

@@ -5,6 +5,7 @@ seconds. Here only the first directory is read, and only a single integer is acc
 The format is that of TIFF 6.0, section 2.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 
@@ -16,12 +17,25 @@ MAX_TAGS = 512
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT, LONG
 
 
-def orientation(block: bytes) -> int:
-    """Return the orientation in an EXIF block, 1 to 8; 1 if it is missing or damaged."""
-    block = block.removeprefix(b"Exif\0\0")
+_EXIF, _XMP_NAME = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])[\"'<]")
+XMP_BYTES = 1_000_000
+"""Bytes of an XMP block that are searched."""
+
+
+def orientation(block: bytes, xmp: bytes | str | None = None) -> int:
+    """Return the orientation in an EXIF block, else in an XMP block, 1 to 8; 1 if there is none."""
+    if found := _exif_orientation(block):
+        return found
+    text = xmp.encode(errors="replace") if isinstance(xmp, str) else xmp or b""
+    return int(match[1]) if (match := _XMP.search(text[:XMP_BYTES])) else 1
+
+
+def _exif_orientation(block: bytes) -> int:
+    block = block.removeprefix(_EXIF)
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
-        return 1
+        return 0
     try:
         (at,) = struct.unpack_from(f"{order}I", block, 4)
         (count,) = struct.unpack_from(f"{order}H", block, at)
@@ -29,18 +43,21 @@ def orientation(block: bytes) -> int:
             tag, kind, number = struct.unpack_from(f"{order}HHI", block, entry)
             if tag == ORIENTATION and number == 1 and kind in _INTEGERS:
                 (value,) = struct.unpack_from(order + _INTEGERS[kind], block, entry + 8)
-                return int(value) if 1 <= value <= 8 else 1
+                return int(value) if 1 <= value <= 8 else 0
     except struct.error:  # cut off
         pass
-    return 1
+    return 0
 
 
 def jpeg_orientation(data: bytes) -> int:
     """Return the orientation of a JPEG file."""
-    exif = (at for marker, at in jpeg_segments(data) if marker == 0xE1)
-    blocks = (at for at in exif if data.startswith(b"Exif\0\0", at + 2))
-    at = next(blocks, None)
-    return orientation(data[at + 2 : at + int.from_bytes(data[at : at + 2])]) if at else 1
+    blocks = {_EXIF: b"", _XMP_NAME: b""}
+    for marker, at in jpeg_segments(data):
+        for name, block in blocks.items():
+            if marker == 0xE1 and not block and data.startswith(name, at + 2):
+                end = at + int.from_bytes(data[at : at + 2])
+                blocks[name] = data[at + 2 + len(name) : end]
+    return orientation(blocks[_EXIF], blocks[_XMP_NAME])
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:

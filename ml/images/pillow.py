@@ -18,6 +18,10 @@ with suppress(AttributeError, OSError):  # libtiff is linked differently, or mis
     CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
+LARGE = 12_000_000
+"""Pixels from which a JPEG is reduced while it is decoded, to need less memory."""
+
+
 def decode_with_pillow(
     data: bytes,
     format: str,
@@ -43,7 +47,8 @@ def decode_with_pillow(
             check_size(*opened.size, max_pixels, kind)
             on_header(*opened.size)
             size, scale = opened.size, reduced_scale(min(opened.size), needed_side)
-            opened.draft(None, (size[0] // scale, size[1] // scale))  # JPEG: decode it reduced
+            if size[0] * size[1] > LARGE:  # decode a JPEG reduced, which changes pixels a little
+                opened.draft(None, (size[0] // scale, size[1] // scale))
             reduced = opened.size != size
             opened.load()
             if not reduced:
@@ -73,5 +78,10 @@ def _frames(data: bytes, image: Image.Image, format: str) -> int:
 def _orientation(data: bytes, image: Image.Image, format: str) -> int:
     if format == "JPEG":
         return jpeg_orientation(data)
-    exif = image.info.get("exif") if format != "TIFF" else None
-    return orientation(exif) if isinstance(exif, bytes) else 1
+    if format == "TIFF":  # upright already
+        return 1
+    if raw := image.info.get("Raw profile type exif"):  # of old versions of ImageMagick
+        with suppress(ValueError):
+            return orientation(bytes.fromhex("".join(raw.split("\n")[3:])))
+    info = image.info
+    return orientation(info.get("exif", b""), info.get("xmp") or info.get("XML:com.adobe.xmp"))

@@ -31,6 +31,11 @@ REQUEST = struct.Struct("!16sQQQ")
 OUT_OF_MEMORY = 99
 """Exit status of a child that reached its memory limit."""
 
+_ENDED_BY_THE_FILE = {OUT_OF_MEMORY} | {
+    -getattr(signal, name, 0) for name in ("SIGPROF", "SIGSEGV", "SIGABRT", "SIGBUS")
+}
+"""Exit statuses of a child that mean that the file was at fault."""
+
 _ROOT = str(Path(__file__).resolve().parents[2])
 _CODE = """import sys; sys.path[:] = sys.argv[1:]
 from ml.images.sandbox_worker import main; main()"""
@@ -50,10 +55,11 @@ class _Child:
     def __init__(self) -> None:
         kept = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
         self.process = subprocess.Popen(
-            [sys.executable, "-SWignore", "-c", _CODE, _ROOT, *sys.path],
+            [sys.executable, "-SWignore", "-c", _CODE, *sys.path, _ROOT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=kept | _ENVIRONMENT,
+            process_group=0,  # Ctrl-C reaches the parent alone
         )
         assert isinstance(self.process.stdin, BufferedWriter)
         assert isinstance(self.process.stdout, BufferedReader)
@@ -148,7 +154,7 @@ def decode_in_sandbox(data: bytes, format: str, max_pixels: int, needed_side: in
             raise
         if status == -signal.SIGKILL:
             raise MemoryError("A decoding process was killed.") from error
-        if status >= 0 and status != OUT_OF_MEMORY:
+        if status not in _ENDED_BY_THE_FILE:
             raise RuntimeError(f"A decoding process ended with status {status}.") from error
         raise UnreadableImage(
             f"This {format} file takes more time or memory to decode than its size explains. "
@@ -166,4 +172,7 @@ def _take() -> _Child:
         while (child := _idle.pop()).process.poll() is not None:
             child.end()
         return child
-    return _Child()
+    try:
+        return _Child()
+    except OSError as error:  # not the file's fault: too many open files or processes
+        raise RuntimeError("A decoding process could not be started.") from error

