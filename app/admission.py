@@ -30,11 +30,7 @@ class Admission:
 
     @contextmanager
     def acquire(self) -> Iterator["Slot"]:
-        """Hold a slot while a request is processed.
-
-        Raises:
-            Overloaded: if no slot is free.
-        """
+        """Hold a slot while a request is processed; raise Overloaded if none is free."""
         if self.is_full:
             raise Overloaded
         slot = Slot(self)
@@ -54,11 +50,7 @@ class Slot:
         self.reserved_bytes = 0
 
     def reserve(self, count: int) -> None:
-        """Count bytes that have arrived.
-
-        Raises:
-            Overloaded: if all requests together would buffer too many bytes.
-        """
+        """Count bytes that have arrived; raise Overloaded if all requests buffer too many."""
         if self._admission.buffered_bytes + count > self._admission.max_buffered_bytes:
             raise Overloaded
         self._admission.buffered_bytes += count

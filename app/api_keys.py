@@ -27,11 +27,7 @@ async def protected_service(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> Service:
-    """Return the service if the request has a valid key, or if no keys are set.
-
-    Raises:
-        Unauthorized
-    """
+    """Return the service; raise Unauthorized if keys are set and the request has none of them."""
     service: Service = request.app.state.service
     if not service.settings.api_keys:
         return service

@@ -12,7 +12,7 @@ _SEE_DOCS = "The routes are listed at /docs."
 
 
 class RequestError(ml.errors.SkyspotterError):
-    """A request that the service cannot answer. Without a detail, the example is the detail."""
+    """A request that the service cannot answer. The default detail is the example."""
 
     status: int
     code: ClassVar[str]

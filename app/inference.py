@@ -11,7 +11,7 @@ from time import perf_counter
 from app.errors import NotReady
 from app.metrics import Metrics
 from app.model_backup import ModelBackup, fingerprints
-from app.record import Classified
+from app.record import ClassifiedPhoto
 from app.responses import to_evidence
 from app.schemas import EvidenceKind, Health, Model, ModelCard
 from app.settings import Settings
@@ -37,7 +37,7 @@ class Inference:
     def load(self) -> None:
         """Load the model, once. A failure is logged and reported by `health`, not raised.
 
-        If the file is no longer sound, load the backup of the model that other workers serve.
+        If the file cannot be loaded, load the backup of the model that other workers serve.
         """
         with self._loading:
             if self._predictor is not None:
@@ -51,7 +51,7 @@ class Inference:
             gc.freeze()
 
     def reload(self) -> None:
-        """Load the model file again. If it is not sound, keep the current model.
+        """Load the model file again. If it cannot be loaded, keep the current model.
 
         Photos in progress finish with the model that they started with.
         """
@@ -59,11 +59,7 @@ class Inference:
             self._load_or_log()
 
     def switch_to(self, model: Path) -> None:
-        """Serve another model file from now on. If it is not sound, keep the current model.
-
-        Raises:
-            ModelError
-        """
+        """Serve another model file. If it raises ModelError, keep the current model."""
         with self._loading:
             self._open(model)
             self._model = model
@@ -78,16 +74,12 @@ class Inference:
         return Health(status="starting", detail="The model is being loaded.")
 
     def model_card(self) -> ModelCard:
-        """Return the card of the loaded model.
-
-        Raises:
-            NotReady: if no model is loaded.
-        """
+        """Return the card of the loaded model; raise NotReady if there is none."""
         engine = self.predictor().engine
         fields = engine.card.model_dump(exclude={"split"})
         return ModelCard(**fields, engine=engine.name, precision=engine.card.precision)
 
-    async def predict(self, photo: bytes, evidence: EvidenceKind = "none") -> Classified:
+    async def predict(self, photo: bytes, evidence: EvidenceKind = "none") -> ClassifiedPhoto:
         """Decode and classify a photo in a thread, `threads` photos at a time.
 
         If the request is cancelled while it waits, its photo is released and never processed.
@@ -98,11 +90,11 @@ class Inference:
         """
         predictor, queued_at, photos = self.predictor(), perf_counter(), [photo]
 
-        def work() -> Classified:
+        def work() -> ClassifiedPhoto:
             waited = perf_counter() - queued_at
             prediction, card = predictor.predict(photos.pop()), predictor.card
             shown = to_evidence(prediction, card.classes, evidence)
-            return Classified(prediction, card, waited, shown)
+            return ClassifiedPhoto(prediction, card, waited, shown)
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -110,11 +102,7 @@ class Inference:
             photos.clear()  # the pool keeps a cancelled call, but not its photo
 
     def predictor(self) -> Predictor:
-        """Return the loaded model.
-
-        Raises:
-            NotReady: if no model is loaded.
-        """
+        """Return the loaded model; raise NotReady if there is none."""
         if self._predictor is None:
             raise NotReady
         return self._predictor

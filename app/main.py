@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         _reload_on_sighup(service.inference)
         # The port opens at once: /health reports `starting` until the model is loaded.
         loading = asyncio.create_task(asyncio.to_thread(service.inference.load))
-        if multiprocessing.parent_process():  # one of several workers: the others serve meanwhile
+        if multiprocessing.parent_process():  # with several workers, open the port after loading
             await loading
         shedder = LoadShedder(service.admission, service.metrics, settings.root_path)
         yield {"load_shedder": shedder, "settings": settings}  # the server's protocol reads these

@@ -12,8 +12,8 @@ from app.record import ID_HEADER, RequestRecord, valid_or_new_id
 
 log = logging.getLogger("skyspotter")
 
-QUIET_ROUTES = ("/health", "/health/live", "/metrics")
-"""Monitoring requests these every few seconds: they are logged only if they fail."""
+MONITORING_ROUTES = ("/health", "/health/live", "/metrics")
+"""Requested every few seconds, and therefore logged only if they fail."""
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -62,7 +62,7 @@ class RequestMiddleware:
         if record.status == InternalError.status:
             record.code = record.code or InternalError.code
         self.metrics.observe_request(record)
-        if record.route in QUIET_ROUTES and record.status < 500:
+        if record.route in MONITORING_ROUTES and record.status < 500:
             return
         fields = {"method": scope["method"], "path": scope["path"], "status": record.status}
         fields |= {"ms": round(record.seconds * 1000, 2), "request_id": record.request_id}

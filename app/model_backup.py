@@ -1,8 +1,8 @@
-"""A copy of the last model that loaded, for workers that start after its file went bad.
+"""A copy of the last model that loaded, for workers that start after its file was damaged.
 
 If a bad file replaces the model, running workers keep the model that they have. A worker that
 starts then would have none, and would answer 503 faster than the others answer 200: it would
-attract most of the requests. It loads the copy instead.
+receive most of the requests. It loads the copy instead.
 """
 
 import logging
@@ -70,5 +70,5 @@ def _fingerprint(file: Path) -> tuple[int, ...]:
 
 
 def _files(model: Path) -> list[Path]:
-    """All files that belong to a model. The model is last, so that it never lacks the others."""
+    """All files of a model. The model is last: its companions are in place before it."""
     return [int8_beside(model), model.with_suffix(".safetensors"), model]

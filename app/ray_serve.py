@@ -65,11 +65,7 @@ class Skyspotter:
         self.current_model = model
 
     def check_health(self) -> None:
-        """Make Ray replace a replica that has no model.
-
-        Raises:
-            NotReady
-        """
+        """Raise NotReady without a model, which makes Ray replace the replica."""
         self.app.state.service.inference.predictor()
 
 

@@ -1,4 +1,4 @@
-"""The record of one request: the route fills it; the access log and the metrics read it."""
+"""The record of one request: its route fills it, and `RequestMiddleware` logs and counts it."""
 
 import re
 import uuid
@@ -22,8 +22,8 @@ def valid_or_new_id(given: str) -> str:
     return given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
 
 
-class Classified(NamedTuple):
-    """The model's answer for one photo."""
+class ClassifiedPhoto(NamedTuple):
+    """The prediction for one photo, and how it was made."""
 
     prediction: Prediction
     card: Card  # of the model that made the prediction
@@ -41,14 +41,14 @@ class RequestRecord:
     seconds: float = 0.0
     code: str = ""  # of the error
     read_seconds: float | None = None
-    classified: list[Classified] = field(default_factory=list)
+    classified: list[ClassifiedPhoto] = field(default_factory=list)
     bytes: int | None = None  # of a single photo
     photos: int | None = None  # of a batch
     failed: int | None = None  # photos of a batch that cannot be used
 
     @classmethod
     def of(cls, scope: Scope) -> "RequestRecord":
-        """Return the request's record, which the access log has put into its scope."""
+        """Return the request's record, which `RequestMiddleware` has put into its scope."""
         record: RequestRecord = scope["state"]["record"]
         return record
 

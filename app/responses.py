@@ -7,16 +7,16 @@ from typing import Any
 from app import schemas
 from app.errors import RequestError, error_body
 from app.examples import REQUEST_ID
-from app.record import Classified
+from app.record import ClassifiedPhoto
 from app.schemas import EvidenceGrid, EvidenceKind
 from ml.evidence import data_uri, grid, overlay
 from ml.predictor import Prediction
 
 
 def to_prediction(
-    classified: Classified, request_id: str, top_k: int | None = None
+    classified: ClassifiedPhoto, request_id: str, top_k: int | None = None
 ) -> schemas.Prediction:
-    """Convert the model's answer to the JSON that the client gets."""
+    """Convert a prediction to the JSON that the client gets."""
     prediction, card = classified.prediction, classified.card
     probabilities = prediction.probabilities
     if top_k is not None:

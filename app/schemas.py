@@ -42,10 +42,10 @@ class Timing(BaseModel):
 
 
 class EvidenceGrid(BaseModel):
-    """How much each region of the photo speaks for or against each class.
+    """How much each region of the photo supports or opposes each class.
 
-    The mean over the cells of a class is its logit. With several views, a cell is the average of
-    the views that cover it, weighted by how many views cover it compared with the average cell.
+    The mean over the cells of a class is its logit. With several views, a cell sums the views
+    that cover it, and all cells are scaled so that their mean stays the logit.
     """
 
     model_config = _example(examples.GRID)
@@ -67,8 +67,8 @@ Overlay = Annotated[
     str,
     Field(
         title="Overlay",
-        description="A `data:` URI of a PNG to lay over the photo: orange speaks for the label, "
-        "purple against it; transparent regions are neutral.",
+        description="A `data:` URI of a PNG to lay over the photo: orange supports the label, "
+        "purple opposes it; transparent regions are neutral.",
         examples=[examples.PNG],
     ),
 ]

@@ -29,7 +29,7 @@ def _prefix(value: Any) -> Any:
 
 
 def _threads() -> int:
-    """Divide the CPUs among the workers; uvicorn reads the same variable."""
+    """Divide the CPUs among the workers; uvicorn reads WEB_CONCURRENCY too."""
     return max(1, usable_cpus() // int(os.environ.get("WEB_CONCURRENCY") or 1))
 
 
@@ -51,7 +51,7 @@ class Settings(BaseModel):
         "auto", description="The inference engine: `auto`, `onnxruntime`, `openvino` or `torch`."
     )
     precision: PrecisionChoice = Field(
-        "auto", description="`float32`, `int8`, or `auto`: int8 if it is as accurate."
+        "auto", description="`float32`, `int8`, or `auto`: int8 if it is almost as accurate."
     )
     threads: int = Field(
         default_factory=_threads,

@@ -139,7 +139,7 @@ def parts(folder: ImageFolder) -> dict[str, float]:
     def timed(name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        if device.torch.type == "cuda":
+        if device.torch_device.type == "cuda":
             torch.cuda.synchronize()
         taken[name] = (time.perf_counter() - started) * 1000 / len(photos)
 

@@ -1,4 +1,4 @@
-"""Evidence: how much each region of a photo speaks for or against each class.
+"""Evidence: how much each region of a photo supports or opposes each class.
 
 The network computes logits for each cell of a view, and their mean is the view's logit
 (`ml/model.py`). `grid` merges the cells of all views into one regular grid over the photo, whose

@@ -93,11 +93,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of a run folder; empty if there is no such file.
-
-    Raises:
-        DataError: if the file is damaged.
-    """
+    """Read a run folder's JSON file; empty if it is missing. Raise DataError if it is damaged."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
     except (ValueError, TypeError) as error:

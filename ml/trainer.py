@@ -93,7 +93,7 @@ class Trainer:
             loss = F.cross_entropy(logits, device.to(targets), weight=setup.class_weights)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
-            # Labels are copied: shared memory of a loading process keeps a file open.
+            # Copy: the loader's tensor is in shared memory, which would use up file descriptors.
             self.outputs.append((logits.detach().cpu(), labels.clone()))
             rate = f"{self.bar.speed * config.batch:.0f} images/s"
             text = f"epoch {state.epoch + 1}  loss {loss.item():.3f}  {rate}"
@@ -132,7 +132,7 @@ class Trainer:
         self.state = self.group.broadcast(lambda: self._checkpoint(metrics, complete))
 
     def _checkpoint(self, metrics: dict[str, Any], complete: bool) -> TrainingState:
-        # The loss says more than the accuracy, which is that of a few hundred photos.
+        # A few hundred photos make the accuracy too coarse; the loss is finer.
         chosen_by = "validation" if "validation" in metrics else "train"
         parameters = parameters_of(self.optimiser.ema.module)
         card = Card(

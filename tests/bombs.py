@@ -96,7 +96,7 @@ def flat(mode: str, size: tuple[int, int], format: str, **options: Any) -> bytes
     return encoded(Image.new(mode, size), format, **options)
 
 
-_COSTLY, _SIZE, _ANSWERED = "than its size explains", "pixels", ""
+_COSTLY, _SIZE, _ANSWERED = "than a file of its size may", "pixels", ""
 
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "TIFF, strips as BYTE": (lambda: strips(1, 8_000_000), _COSTLY),

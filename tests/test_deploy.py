@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.main import create_app
 from app.metrics import STAGES, Metrics
-from app.record import Classified, RequestRecord
+from app.record import ClassifiedPhoto, RequestRecord
 from app.server.cli import GRACEFUL_SHUTDOWN_SECONDS
 from app.settings import PREFIX, Settings
 from deploy.engines import TAG, Docker
@@ -161,7 +161,7 @@ def test_pod_uses_existing_routes_settings_and_user() -> None:
 def test_dashboard_uses_metrics_and_labels_of_the_service(shipped: Predictor, photo: bytes) -> None:
     metrics = Metrics()
     record = RequestRecord(route="/predict", status=200, read_seconds=0.1)
-    record.classified.append(Classified(shipped.predict(photo), shipped.card, 0.1, None))
+    record.classified.append(ClassifiedPhoto(shipped.predict(photo), shipped.card, 0.1, None))
     metrics.observe_request(record)
     metrics.set_model("a", "b", "c", "d")
     samples: dict[str, set[str]] = {}

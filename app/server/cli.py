@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         "python -m app",
         description="Serve the model over HTTP.",
-        epilog="Environment variables SKYSPOTTER_... set everything else, such as the model file. "
+        epilog="Environment variables SKYSPOTTER_... set everything else: see docs/settings.md. "
         "SIGHUP reloads the model. SIGTERM and Ctrl-C finish running requests, then stop.",
     )
     # argparse converts a default that is a string, and reports an invalid one like an argument.

@@ -1,6 +1,6 @@
 """Load shedding: answer 503 before the ASGI app is called, if the queue is full.
 
-At ten times the load that the service can bear, nine of ten requests are rejected. Rejecting them
+At ten times the load that the service can handle, nine of ten requests are rejected. Rejecting them
 in a route would take about ten times as long, and leave no time for the others.
 """
 

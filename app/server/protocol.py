@@ -26,7 +26,7 @@ MAX_HEADER_BYTES = 65_536
 MAX_PIPELINED = 100
 """Pipelined requests that may wait on one connection. Common clients do not pipeline at all."""
 MAX_CONNECTIONS = 4096
-"""The limit is lower if the process may open fewer than 8192 files: half of that number."""
+"""The limit that applies is min(4096, half the open-file limit)."""
 HEADER_SECONDS = 10.0
 """Timeout for the headers of the first request, and of a later one after its first byte."""
 GRACE_SECONDS = 5.0
@@ -38,7 +38,7 @@ SHUTDOWN_SECONDS = 0.5
 
 _ID = ID_HEADER.lower().encode()
 _RESPONSE_SENT: Any = SimpleNamespace(response_complete=True, message_event=Event())
-"""The cycle of a request that was rejected early. It is complete, so uvicorn discards the body."""
+"""Replaces uvicorn's RequestResponseCycle after an early rejection: the body is discarded."""
 
 
 @cache
@@ -148,7 +148,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """The client has caught up."""
+        """The client has read enough: stop the write timer."""
         self._write_timer.stop()
         super().resume_writing()
 
@@ -250,8 +250,8 @@ class BoundedProtocol(HttpToolsProtocol):
 class _DeadlineTimer:
     """Calls back at a deadline, unless it is stopped before.
 
-    It is started several times per request, so starting must be cheap: a later deadline is only
-    noted. The event loop's timer then goes off too early, and is set again.
+    It is started several times per request, so starting must be cheap: a later deadline
+    only changes a number. The event loop's timer then goes off early, and is set again.
     """
 
     def __init__(self, loop: AbstractEventLoop, callback: Callable[[], None]) -> None:
@@ -286,7 +286,7 @@ class _DeadlineTimer:
 
 
 class _LingeringTransport:
-    """A transport with another `close`."""
+    """A transport whose `close` first waits for the end of the request."""
 
     def __init__(self, transport: Transport, close: Callable[[], None]) -> None:
         self._transport, self.close = transport, close

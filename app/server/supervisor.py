@@ -20,7 +20,7 @@ KEEP_ALIVE_SECONDS = 75
 connection first and never send a request on one that this server is closing."""
 STOP_DELAY_SECONDS = 0.5
 """How long the server goes on accepting connections after it was told to stop, because load
-balancers learn of the stop late."""
+balancers notice it late."""
 
 log = logging.getLogger("skyspotter")
 
@@ -88,8 +88,8 @@ multiprocess.Process = Worker  # type: ignore[misc]
 class Supervisor(multiprocess.Multiprocess):
     """uvicorn's supervisor: it replaces a worker that dies, and passes SIGHUP on to the workers.
 
-    SIGHUP is blocked in this process, and workers inherit that until they can handle it. So no
-    SIGHUP is lost, and none ends a process.
+    `cli.main` blocks SIGHUP, workers inherit that, and `GracefulServer.startup` unblocks it in each
+    worker. So no SIGHUP is lost, and none ends a process.
     """
 
     def handle_signals(self) -> None:

@@ -32,7 +32,7 @@ EXAMPLES = {
     ),
     "predict": (
         "predict photo.jpg",
-        "predict folder 'more/**/*.jpg' --format csv > answers.csv",
+        "predict folder 'more/**/*.jpg' --format csv > predictions.csv",
         "predict folder --model runs/latest/model.onnx --format jsonl | head",
     ),
     "score": (

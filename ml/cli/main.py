@@ -28,7 +28,7 @@ def train(
     config: Config,
     given: set[str],
     resume: Annotated[
-        Path | None, typer.Option(help="Run folder to resume, with its own settings.")
+        Path | None, typer.Option(help="Run folder to resume, keeping its settings.")
     ] = None,
 ) -> None:
     """Train on a folder of labelled photos, and write a run folder with a model to serve."""
@@ -136,11 +136,13 @@ def predict(
 @command
 def score(
     sources: Annotated[
-        list[str], typer.Argument(help="Folders, files, patterns, URLs such as s3:// and gs://.")
+        list[str], typer.Argument(help="Folders, files, patterns, s3:// and gs:// URLs.")
     ],
     output: Annotated[Path, typer.Option(help="Parquet file to write.")],
     model: Annotated[Path, typer.Option(help="A model.onnx.")] = SHIPPED_MODEL,
-    ray: Annotated[str, typer.Option(help="Ray cluster: auto, local or an address.")] = "",
+    ray: Annotated[
+        str, typer.Option(help="Ray cluster: auto, local or an address. Without it: this machine.")
+    ] = "",
     precision: Annotated[
         Literal["auto", "float32", "int8"],
         typer.Option(help="Number format. auto: int8 if supported and almost as accurate."),
@@ -177,8 +179,8 @@ def export(
     """Write an ONNX file, after verifying that its results agree with PyTorch's.
 
     With --int8 the value ranges are taken from the folder's training photos, and accuracy and
-    agreement with float32 are measured on the held-out photos. A `model.int8.onnx` beside
-    `model.onnx` is served instead of it if it is almost as accurate.
+    agreement with float32 are measured on the held-out photos. `model.int8.onnx` is served instead
+    of the `model.onnx` beside it if it is almost as accurate.
     """
     from ml.export.onnx import export
 
@@ -196,7 +198,7 @@ def export(
 
 @command
 def report(run: Annotated[Path, typer.Argument(help="Run folder.")]) -> None:
-    """Write a run's report again, from the files of its folder."""
+    """Write a run's report again, from the files in the run folder."""
     from ml.report.page import write_report
 
     console.print(str(write_report(run)), markup=False, soft_wrap=True)

@@ -5,9 +5,9 @@ from collections import Counter
 from ml.data.image_folder import ImageFolder
 from ml.errors import listing, plural
 
-FEW = 20  # warn about classes with fewer photos than this
+MIN_PHOTOS = 20  # warn about classes with fewer photos than this
 IMBALANCE = 10  # warn if the largest class has this many times the photos of the smallest, or more
-SMALL = 64  # warn about photos whose shorter side has fewer pixels than this
+MIN_SIDE = 64  # warn about photos whose shorter side has fewer pixels than this
 
 
 def warnings(folder: ImageFolder) -> list[str]:
@@ -21,9 +21,9 @@ def warnings(folder: ImageFolder) -> list[str]:
         found.append(
             "At least 2 classes are needed: put the photos of each class in a folder of their own."
         )
-    if few := [label for label in folder.classes if counts[label] < FEW]:
+    if few := [label for label in folder.classes if counts[label] < MIN_PHOTOS]:
         found.append(
-            f"Fewer than {FEW} photos of: {listing(few)}. Metrics of these classes are unreliable."
+            f"Fewer than {MIN_PHOTOS} photos of: {listing(few)}. Their metrics are unreliable."
         )
     if counts and max(counts.values()) >= IMBALANCE * min(counts.values()):
         most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
@@ -38,6 +38,6 @@ def warnings(folder: ImageFolder) -> list[str]:
             found.append(f"There are no {split} photos.")
         elif unseen:
             found.append(f"There are no {split} photos of: {listing(sorted(unseen))}.")
-    if small := sum(0 < min(sample.size) < SMALL for sample in folder.samples):
-        found.append(f"Less than {SMALL} pixels wide or high: {plural(small, 'photo')}.")
+    if small := sum(0 < min(sample.size) < MIN_SIDE for sample in folder.samples):
+        found.append(f"Less than {MIN_SIDE} pixels wide or high: {plural(small, 'photo')}.")
     return found

@@ -1,6 +1,6 @@
 """Find copies and near-duplicates in a folder: which photos to drop, and which to group.
 
-The number of similar pairs does not affect the memory: pairs are processed one at a time, and at
+Memory does not grow with the number of similar pairs: pairs are processed one at a time, and at
 most one other photo is stored for each photo.
 """
 
@@ -45,17 +45,15 @@ def find_duplicates(samples: Sequence[Sample], prints: Sequence[Fingerprint]) ->
         else:
             similar = copies if pair.copy else near
             similar[second] = min(first, similar.get(second, first))
-    dropped = {i: _copy_of(samples[of]) for i, of in copies.items()} | dropped
+    dropped = {i: _copy_of(samples[first]) for i, first in copies.items()} | dropped
     test_groups = {s.group: s.path.name for s in samples if s.group and s.split == "test"}
     dropped |= {
         i: f"In the same group as {test_groups[sample.group]} of the test set."
         for i, sample in enumerate(samples)
         if sample.split == "train" and sample.group in test_groups
     }
-    dropped |= {
-        i: f"Looks like {samples[of].path.name} of the test set." for i, of in leaks.items()
-    }
-    dropped |= {i: _in_two_classes([samples[i], samples[of]]) for i, of in conflicts.items()}
+    dropped |= {i: f"Looks like {samples[j].path.name} of the test set." for i, j in leaks.items()}
+    dropped |= {i: _in_two_classes([samples[i], samples[j]]) for i, j in conflicts.items()}
     kept = [(first, i) for i, first in sorted(near.items()) if not {first, i} & dropped.keys()]
     return Duplicates(dropped, [groups.first(i) for i in range(len(samples))], kept)
 
@@ -65,8 +63,8 @@ def _find_identical(
 ) -> tuple[dict[int, str], dict[int, int]]:
     """Find files with the same bytes; return why each is dropped, and the first file it equals."""
     same: dict[str, list[int]] = defaultdict(list)
-    for i, print in enumerate(prints):
-        same[print.digest].append(i)
+    for i, fingerprint in enumerate(prints):
+        same[fingerprint.digest].append(i)
     dropped: dict[int, str] = {}
     identical_to: dict[int, int] = {}
     for members in same.values():

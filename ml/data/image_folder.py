@@ -1,4 +1,4 @@
-"""Scan an image folder: its classes, its photos, and the files that are not used. No torch.
+"""Scan an image folder: its classes, photos and unused files. Does not import torch.
 
 `root/<class>/*` is split later; the split of `root/{train,test}/<class>/*` is kept. The columns
 `file` and `group` of `root/index.csv` may group photos, such as those of one video: all photos of
@@ -80,8 +80,8 @@ def _sizes(samples: tuple[Sample, ...]) -> dict[str, Any]:
         return {}
     sides = np.sort([sample.size for sample in samples], axis=1)  # (N, 2), the shorter first
     return {
-        name: {"smallest": int(of.min()), "middle": int(np.median(of)), "largest": int(of.max())}
-        for name, of in zip(("shorter_side", "longer_side"), sides.T, strict=True)
+        key: {"smallest": int(row.min()), "middle": int(np.median(row)), "largest": int(row.max())}
+        for key, row in zip(("shorter_side", "longer_side"), sides.T, strict=True)
     } | {"share_under_224": float((sides[:, 0] < 224).mean())}
 
 
@@ -100,10 +100,10 @@ def scan(root: Path) -> ImageFolder:
         if isinstance(found, Rejected):
             dropped.append(Dropped(file.path, found.reason, file.label))
         else:
-            sample, print = found
+            sample, own_print = found
             row = index.get(file.path.relative_to(root).as_posix(), {})
             samples.append(replace(sample, group=row.get("group", ""), columns=row))
-            prints.append(print)
+            prints.append(own_print)
     with Console(stderr=True).status("Comparing the photos"):
         duplicates = find_duplicates(samples, prints)
     dropped += [
@@ -126,13 +126,7 @@ def scan(root: Path) -> ImageFolder:
 
 
 def scan_ood(root: Path) -> list[Sample]:
-    """Return the photos anywhere below a folder as out-of-distribution (OOD) samples.
-
-    Files that cannot be decoded are ignored.
-
-    Raises:
-        DataError: if there is no usable photo.
-    """
+    """Return the usable photos below a folder as OOD samples; raise DataError if there are none."""
     files = sorted(path for path, rejected in walk(root) if rejected is None)
     found = _inspect_files([Sample(path, OOD_LABEL) for path in files])
     samples = [photo[0] for photo in found if not isinstance(photo, Rejected)]
@@ -177,8 +171,8 @@ def _inspect_files(samples: list[Sample]) -> list[tuple[Sample, Fingerprint] | R
             photo = decode(data)
         except (ImageError, OSError) as error:
             return Rejected(sentence(error))
-        print = fingerprint(photo.image, hashlib.sha256(data).hexdigest())
-        return replace(sample, size=photo.image.size, format=photo.info.format), print
+        sample = replace(sample, size=photo.image.size, format=photo.info.format)
+        return sample, fingerprint(photo.image, hashlib.sha256(data).hexdigest())
 
     found = in_threads(inspect, samples)
     return list(track_progress(found, "Inspecting the photos", len(samples)))

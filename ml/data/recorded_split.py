@@ -1,4 +1,4 @@
-"""Limit a folder to some photos, or restore the split that a run or a model recorded."""
+"""Select some of a folder's photos; separately, restore the split that a run recorded."""
 
 import json
 from collections import defaultdict
@@ -25,13 +25,13 @@ def limit_samples(folder: ImageFolder, count: int) -> ImageFolder:
     """
     if count == 0:
         return folder
-    kinds: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    by_split_and_class: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in folder.samples:
-        kinds[sample.split, sample.label].append(sample)
+        by_split_and_class[sample.split, sample.label].append(sample)
     kept = {
-        kind[i * len(kind) // min(count, len(kind))].path
-        for kind in kinds.values()
-        for i in range(min(count, len(kind)))
+        photos[i * len(photos) // min(count, len(photos))].path
+        for photos in by_split_and_class.values()
+        for i in range(min(count, len(photos)))
     }
     return replace(folder, samples=tuple(s for s in folder.samples if s.path in kept))
 
@@ -51,7 +51,7 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
     found = {sample.path.relative_to(root).as_posix() for sample in list_files(root)[0]}
     recorded = _read_record(summary)
     files, dropped = recorded["files"], recorded["dropped"]
-    new = set() if limit else found - files.keys() - {of["file"] for of in dropped}
+    new = set() if limit else found - files.keys() - {entry["file"] for entry in dropped}
     missing = files.keys() - found
     groups = recorded.get("groups")  # not recorded by older versions
     if missing or new:
@@ -74,7 +74,7 @@ def restore_split(root: Path, summary: Path, limit: int, console: Console) -> Im
             )
             for file, split in files.items()
         ),
-        tuple(Dropped(root / of["file"], of["reason"], class_of(of["file"])) for of in dropped),
+        tuple(Dropped(root / d["file"], d["reason"], class_of(d["file"])) for d in dropped),
         tuple((root / first, root / second) for first, second in recorded["near_duplicates"]),
         recorded["classes_left_out"],
         tuple(Sample(Path(file), OOD_LABEL) for file in recorded.get("others", ())),

@@ -5,10 +5,16 @@ pixels. The hash has 16 x 16 steps, each up, down or flat. The usual hash has no
 are noise in a plain sky.
 
 The search is exact. Photos with similar thumbnails have similar brightness, so each photo is
-compared only with photos of similar brightness. Four checks follow, each on the pairs that passed
-the last: half the hash, the whole hash, sums of the thumbnails over 4 x 4 blocks (which never
-differ by more than the thumbnails), the thumbnails. 200,000 photos take one minute on one core if
-their brightness varies, two if it does not, and 400 MB besides the fingerprints.
+compared only with photos of similar brightness. Then follow four checks, each on the pairs that
+passed the one before:
+
+1. half the hash
+2. the whole hash
+3. sums of the thumbnails over 4 x 4 blocks, which never differ by more than the thumbnails
+4. the thumbnails
+
+200,000 photos take one minute on one core if their brightness varies, two if it does not, and
+400 MB besides the fingerprints.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +34,7 @@ from ml.cpus import in_threads
 COPY_BITS, COPY_LEVELS, COPY_PEAK = 36, 2.5, 30
 # The same limits for near-duplicates, such as frames of one video.
 SIMILAR_BITS, SIMILAR_LEVELS, SIMILAR_PEAK = 64, 6.0, 50
-FLAT = 2  # a step of up to this many levels is flat
+FLAT_LEVELS = 2  # a step of up to this many levels is flat
 _MAX_DIFFERENCE = SIMILAR_LEVELS * 24 * 24 * 3  # SIMILAR_LEVELS, summed over a thumbnail
 _ROWS, _COLUMNS = 16, 4096  # compared at a time, to fit the CPU's cache
 _THUMBNAILS = 128  # pairs of them compared at a time
@@ -58,7 +64,7 @@ def fingerprint(image: Image.Image, digest: str) -> Fingerprint:
     """Fingerprint an upright RGB photo; `digest` is that of its file."""
     gray = np.asarray(image.convert("L").resize((17, 16), Image.Resampling.BOX)).astype(np.int16)
     steps = np.diff(gray, axis=1)  # (16, 16)
-    bits = np.packbits(np.stack([steps > FLAT, steps < -FLAT])).view(np.uint64)
+    bits = np.packbits(np.stack([steps > FLAT_LEVELS, steps < -FLAT_LEVELS])).view(np.uint64)
     return Fingerprint(digest, bits, np.asarray(image.resize((24, 24), Image.Resampling.BOX)))
 
 
@@ -66,7 +72,7 @@ def similar_pairs(prints: Sequence[Fingerprint]) -> Iterator[Pair]:
     """Yield all pairs of similar photos, in an unsorted but reproducible order."""
     if not prints:
         return
-    thumbnails = np.stack([print.thumbnail for print in prints])  # (N, 24, 24, 3)
+    thumbnails = np.stack([each.thumbnail for each in prints])  # (N, 24, 24, 3)
     # Sums over 4 x 4 blocks of each channel are at most 36 x 255.
     blocks = thumbnails.reshape(-1, 4, 6, 4, 6, 3).sum(axis=(2, 4), dtype=np.int16).reshape(-1, 48)
     brightness = blocks.sum(axis=1, dtype=np.int64)  # (N,)

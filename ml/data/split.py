@@ -23,7 +23,7 @@ def _assign_groups(
     """Divide the samples whose split is `source` into parts of the given fractions, by class.
 
     A group is never divided. It is assigned to the part with the largest free fraction, or to
-    the first part if it fits into none. So the first part must be the training part.
+    the first part if it fits into none. Pass the training part first.
     """
     random = np.random.default_rng(seed)
     chosen: dict[str, str] = {}  # by group; a group of several classes follows the first class

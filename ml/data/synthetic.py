@@ -2,7 +2,7 @@
 
 They are for smoke tests: they show that training and serving work end to end, and that a network
 can learn the four shapes. They do not predict the accuracy on real photos. Skies, picture sizes and
-object sizes have the same distribution for all classes, so only the object tells the class.
+object sizes have the same distribution for all classes, so only the object shows the class.
 """
 
 from math import cos, radians, sin

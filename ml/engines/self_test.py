@@ -63,11 +63,7 @@ class SelfTest(BaseModel):
         return float(np.abs(found - np.array(self.logits)).max())
 
     def check(self, engine: Engine) -> None:
-        """Check that an engine gives the stored logits.
-
-        Raises:
-            ModelError: if it does not.
-        """
+        """Raise ModelError if an engine does not give the stored logits."""
         failed = f"The self-test of the {engine.card.precision} model fails with {engine.name}"
         try:
             difference = self.difference(engine)

@@ -22,9 +22,10 @@ def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
         image: a loaded image.
         scale: 1, 2, 4 or 8. Each side is divided by it; a pixel is the mean of those it replaces.
     """
-    top = 65535.0 if image.mode.startswith("I;16") else 0.0
+    white_level = 65535.0 if image.mode.startswith("I;16") else 0.0
     if image.mode in ("I", "F"):
-        top = _top(max(float(_finite(strip).max(initial=0.0)) for _, strip in _strips(image)))
+        peaks = (float(_finite(strip).max(initial=0.0)) for _, strip in _strips(image))
+        white_level = _white_level(max(peaks))
     if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
         # Pillow treats every CMYK JPEG as inverted, as Adobe writes it. Without Adobe's marker the
         # colours are not inverted.
@@ -32,7 +33,7 @@ def to_rgb(image: Image.Image, scale: int = 1) -> Pixels:
     width, height = image.size
     pixels = np.empty((-(-height // scale), -(-width // scale), 3), np.uint8)
     for row, strip in _strips(image):
-        rgb = np.asarray(_strip_to_rgb(strip, top).reduce(scale))
+        rgb = np.asarray(_strip_to_rgb(strip, white_level).reduce(scale))
         pixels[row // scale :][: len(rgb)] = rgb
     return pixels
 
@@ -45,9 +46,9 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield row, image.crop((0, row, width, min(row + rows, height)))
 
 
-def _strip_to_rgb(image: Image.Image, top: float) -> Image.Image:
-    if top:
-        image = _scale_to_8_bits(image, top)
+def _strip_to_rgb(image: Image.Image, white_level: float) -> Image.Image:
+    if white_level:
+        image = _scale_to_8_bits(image, white_level)
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
@@ -56,9 +57,9 @@ def _strip_to_rgb(image: Image.Image, top: float) -> Image.Image:
     return photo
 
 
-def _top(peak: float) -> float:
+def _white_level(peak: float) -> float:
     """Return the smallest usual maximum (1, 255, 65535) that is not below the peak."""
-    return next((top for top in (1.0, 255.0, 65535.0) if peak <= top), peak)
+    return next((level for level in (1.0, 255.0, 65535.0) if peak <= level), peak)
 
 
 def _finite(image: Image.Image) -> npt.NDArray[np.float32]:
@@ -67,7 +68,7 @@ def _finite(image: Image.Image) -> npt.NDArray[np.float32]:
     return values
 
 
-def _scale_to_8_bits(image: Image.Image, top: float) -> Image.Image:
+def _scale_to_8_bits(image: Image.Image, white_level: float) -> Image.Image:
     values = _finite(image)
-    values *= 255 / top  # in place: these images need the most memory
+    values *= 255 / white_level  # in place: these images need the most memory
     return Image.fromarray(values.round(out=values).clip(0, 255, out=values).astype(np.uint8))

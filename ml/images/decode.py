@@ -36,11 +36,7 @@ def read(path: Path) -> bytes:
 
 
 def check_length(count: int) -> None:
-    """Refuse a file of more than `MAX_BYTES`.
-
-    Raises:
-        UnreadableImage
-    """
+    """Raise UnreadableImage for a file of more than `MAX_BYTES`."""
     if count > MAX_BYTES:
         raise UnreadableImage(
             f"This file is larger than {MAX_BYTES / 1e9:g} GB. Send a smaller one."

@@ -30,7 +30,7 @@ _SIGNATURES = (
 
 
 def recognise(data: bytes) -> str:
-    """Return the accepted format whose signature the bytes start with.
+    """Return the accepted format whose signature is in the first bytes.
 
     Raises:
         EmptyImage, UnsupportedFormat

@@ -10,7 +10,7 @@ from ml.images.exif import jpeg_orientation, jpeg_segments
 from ml.images.limits import check_scans
 from ml.images.photo import Photo, check_size, reduced_scale, upright
 
-_SLOW = {*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}  # frames of other kinds: arithmetic, lossless
+_PILLOW_FRAMES = {*range(0xC3, 0xD0)} - {0xC4, 0xC8, 0xCC}  # such as arithmetic and lossless
 
 
 def decode_jpeg(data: bytes, max_pixels: int, needed_side: int | None = None) -> Photo | None:
@@ -29,7 +29,7 @@ def decode_jpeg(data: bytes, max_pixels: int, needed_side: int | None = None) ->
         return None
     check_size(width, height, max_pixels, "JPEG")
     check_scans(data, width, height)
-    if colours in ("CMYK", "YCCK") or any(marker in _SLOW for marker, _ in jpeg_segments(data)):
+    if colours in ("CMYK", "YCCK") or _PILLOW_FRAMES & dict(jpeg_segments(data)).keys():
         return None
     # libjpeg-turbo has scales in between, which cost more than they save.
     scale = reduced_scale(min(width, height), needed_side)

@@ -32,11 +32,7 @@ _HAS_LENGTH = {*range(0xC0, 0xD0), *range(0xDB, 0xF0), 0xFE} - {0xC8}
 
 
 def check_structure(data: bytes, format: str) -> None:
-    """Refuse a file with too many parts.
-
-    Raises:
-        UnreadableImage
-    """
+    """Raise UnreadableImage for a file with too many parts."""
     if format == "JPEG":
         _check_jpeg(data)
     elif format == "PNG":
@@ -48,8 +44,8 @@ def check_structure(data: bytes, format: str) -> None:
 def count_pages(data: bytes) -> int:
     """Count the pages of a TIFF by following the chain of its directories.
 
-    The chain ends at a directory that was visited before or that lies outside the file. Which
-    headers mean 64-bit numbers follows Pillow, because Pillow would read the pages.
+    The chain ends at a directory that was visited before or that lies outside the file. Headers
+    are read as 64-bit in the same cases as in Pillow.
 
     Raises:
         UnreadableImage: if there are too many pages or entries.
@@ -88,14 +84,9 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 
 def check_scans(data: bytes, width: int, height: int) -> None:
-    """Refuse a JPEG with too many scans: each scan costs as much as a whole photo.
-
-    Raises:
-        UnreadableImage
-    """
-    scans = data.count(
-        b"\xff\xda\x00"
-    )  # the zero is the high byte of the length, which is below 256
+    """Raise UnreadableImage for too many scans in a JPEG: each costs as much as a whole photo."""
+    # The zero is the high byte of the length, which is below 256.
+    scans = data.count(b"\xff\xda\x00")
     if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
         raise _too_many("JPEG", "scans")
 

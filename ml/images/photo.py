@@ -14,12 +14,13 @@ MAX_PIXELS = 50_000_000
 MAX_SIDE = 30_000
 """Limit on width and on height. A long narrow photo is decoded at full size."""
 
-MEMORY_PER_PIXEL = {"WebP": 16, "AVIF": 13, "TIFF": 8, "CMYK JPEG": 12}
-"""Bytes that decoding takes for each pixel, if more than `_USUAL`. Pillow's decoder of WebP holds
-four images of four bytes per pixel; a TIFF may be a single strip, which libtiff decodes as a whole;
-and a progressive JPEG is in memory twice if Pillow decodes it."""
-
-_USUAL = 6
+ASSUMED_BYTES_PER_PIXEL = {
+    "WebP": 16,  # Pillow's decoder holds four images of four bytes per pixel
+    "AVIF": 13,
+    "TIFF": 8,  # may be a single strip, which libtiff decodes as a whole
+    "CMYK JPEG": 12,  # a progressive one is in memory twice if Pillow decodes it
+}
+_USUAL = 6  # the bytes of all others
 
 # The operation that makes a photo upright, by its EXIF orientation; at 1 it is upright already.
 _TO_UPRIGHT = {
@@ -69,18 +70,11 @@ def upright(
 
 
 def check_size(width: int, height: int, max_pixels: int, kind: str) -> None:
-    """Refuse a photo by the size in its header.
-
-    Args:
-        kind: the format, or "CMYK JPEG".
-
-    Raises:
-        TooManyPixels
-    """
+    """Raise TooManyPixels if a photo exceeds a limit; `kind`: its format, or "CMYK JPEG"."""
     found = f"The photo has {width}x{height} pixels."
-    most = max_pixels * _USUAL // max(_USUAL, MEMORY_PER_PIXEL.get(kind, _USUAL))
+    most = max_pixels * _USUAL // ASSUMED_BYTES_PER_PIXEL.get(kind, _USUAL)
     if width * height > max_pixels:
-        raise TooManyPixels(f"{found} {accepted(max_pixels)}")
+        raise TooManyPixels(f"{found} {limit_sentence(max_pixels)}")
     if width * height > most:
         raise TooManyPixels(
             f"{found} At most {most / 1e6:.3g} million are accepted in this kind of file "
@@ -90,7 +84,7 @@ def check_size(width: int, height: int, max_pixels: int, kind: str) -> None:
         raise TooManyPixels(f"{found} A side may have at most {MAX_SIDE}: send a smaller version.")
 
 
-def accepted(max_pixels: int) -> str:
+def limit_sentence(max_pixels: int) -> str:
     """Return the sentence that states the limit."""
     return f"At most {max_pixels / 1e6:g} million are accepted: send a smaller version."
 

@@ -11,7 +11,7 @@ from ml.errors import ImageError, TooManyPixels, UnreadableImage
 from ml.images.colour import to_rgb
 from ml.images.exif import jpeg_orientation, orientation
 from ml.images.limits import count_pages, webp_size
-from ml.images.photo import Photo, accepted, check_size, reduced_scale, upright
+from ml.images.photo import Photo, check_size, limit_sentence, reduced_scale, upright
 
 # libtiff would write a message to standard error for each damaged line of pixels.
 with suppress(AttributeError, OSError):  # libtiff is linked differently, or missing
@@ -59,7 +59,8 @@ def decode_with_pillow(
     except (ImageError, MemoryError):  # a lack of memory is not the file's fault
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooManyPixels(f"The photo has too many pixels. {accepted(max_pixels)}") from error
+        sentence = f"The photo has too many pixels. {limit_sentence(max_pixels)}"
+        raise TooManyPixels(sentence) from error
     except Exception as error:
         if "memory" in str(error).lower() or str(error) == "decoder error -9":  # libavif, libtiff
             raise MemoryError from error

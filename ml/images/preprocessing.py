@@ -29,10 +29,9 @@ class Preprocessing(BaseModel):
 
     `native` keeps the photo's own pixels: it pads a photo that is smaller than `size` and crops
     one that is larger. `shorter-side` first resizes the photo so that its shorter side has
-    `shorter_side` pixels. `grid` is the number of views along a side: 1 is a single view of the
-    centre; 3 is a grid of 3 x 3 views from edge to edge, whose logits are averaged.
-
-    Files and HTTP call the field `views`.
+    `shorter_side` pixels. `grid` (`views` in files and HTTP) is the number of views along a
+    side: 1 is a single view of the centre; 3 is a grid of 3 x 3 views from edge to edge, whose
+    logits are averaged.
     """
 
     model_config = ConfigDict(
@@ -48,8 +47,8 @@ class Preprocessing(BaseModel):
     def needed_side(self) -> int | None:
         """How many pixels of a photo's shorter side are needed; None: the full size.
 
-        It is twice `shorter_side`. With that, no label of some 1,500 photos changes, and a random
-        crop in training has at least as many pixels as the size that it is resized to.
+        It is twice `shorter_side`. Compared with full size, no label changed on 1,500 photos, and a
+        random crop in training has at least as many pixels as the size that it is resized to.
         """
         return 2 * self.shorter_side if self.strategy == "shorter-side" else None
 

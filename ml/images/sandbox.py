@@ -2,8 +2,8 @@
 
 A thread that runs a decoder written in C cannot be stopped, so a request that has timed out would
 leave the thread and its memory behind. Every file except the usual JPEG is therefore decoded in a
-child process (`ml/images/sandbox_worker.py`), which the kernel stops if the file costs more than
-its size explains. A child is started when it is first needed and used again, so there are at most
+child process (`ml/images/sandbox_worker.py`), which the kernel stops if the file exceeds the
+limits for its size. A child is started when it is first needed and used again, so there are at most
 as many as threads that decode. Without the `resource` module (Windows) there are no limits.
 """
 
@@ -46,14 +46,14 @@ _ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
 }
-_KEPT = ("LD_", "DYLD_", "PYTHON")  # no keys: what a decoder cannot see, a hostile file cannot take
+_KEPT_PREFIXES = ("LD_", "DYLD_", "PYTHON")  # no API keys, in case a file exploits a decoder
 
 
 class _Child:
     """A process that decodes one file at a time."""
 
     def __init__(self) -> None:
-        kept = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
+        kept = {key: text for key, text in os.environ.items() if key.startswith(_KEPT_PREFIXES)}
         self.process = subprocess.Popen(
             [sys.executable, "-SWignore", "-c", _CODE, *sys.path, _ROOT],
             stdin=subprocess.PIPE,
@@ -108,8 +108,8 @@ class _Child:
             self.process.kill()
             return self.process.wait()
 
-    def forget(self) -> None:
-        """Close the pipes in a process that was forked from the one that uses this child."""
+    def release(self) -> None:
+        """Close the pipes in a forked copy of the parent."""
         self.process.returncode = 0  # not to be waited for
         self._requests.raw.close()
         self._responses.close()
@@ -124,21 +124,21 @@ def end_idle() -> None:
         _idle.pop().end()
 
 
-def _forget_idle() -> None:
+def _release_idle() -> None:
     while _idle:
-        _idle.pop().forget()
+        _idle.pop().release()
 
 
 atexit.register(end_idle)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_idle)
+    os.register_at_fork(after_in_child=_release_idle)
 
 
 def decode_in_sandbox(data: bytes, format: str, max_pixels: int, needed_side: int | None) -> Photo:
     """Decode an image file in a child process.
 
     Raises:
-        UnreadableImage, TooManyPixels: also if the file costs too much time or memory.
+        UnreadableImage, TooManyPixels: also if the file exceeds a limit.
         MemoryError: if the child was killed, as the kernel does if the machine lacks memory.
     """
     if find_spec("resource") is None:
@@ -157,7 +157,7 @@ def decode_in_sandbox(data: bytes, format: str, max_pixels: int, needed_side: in
         if status not in _ENDED_BY_THE_FILE:
             raise RuntimeError(f"A decoding process ended with status {status}.") from error
         raise UnreadableImage(
-            f"This {format} file takes more time or memory to decode than its size explains. "
+            f"This {format} file takes more time or memory to decode than a file of its size may. "
             "Save the photo as an ordinary JPEG and send that."
         ) from error
     _idle.append(child)

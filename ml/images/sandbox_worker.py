@@ -2,7 +2,7 @@
 
 A request is a `REQUEST` and the file. A response is a line of JSON and, if decoding succeeded, the
 pixels. For each file the process limits its own CPU time and memory, so that the kernel stops it if
-the file costs more than its bytes and pixels explain.
+the file exceeds the limits for its size.
 """
 
 import json
@@ -22,18 +22,21 @@ from ml.errors import ImageError
 from ml.images.pillow import decode_with_pillow
 from ml.images.sandbox import OUT_OF_MEMORY, REQUEST
 
+# The CPU time for a file, twice what a photo takes: the sum of these three. It is more if this
+# process started slowly, because the machine is then slow. Before the header is read, only file
+# bytes count.
 SECONDS = 0.3
-SECONDS_PER_MEGAPIXEL = {"AVIF": 0.035, "TIFF": 0.03}  # others: 0.016
 SECONDS_PER_MEGABYTE = 0.02
-"""CPU time for a file: twice what a photo takes. It is more if this process started slowly, because
-the machine is then slow. Before the header is read, the pixels count as none."""
+SECONDS_PER_MEGAPIXEL = {"AVIF": 0.035, "TIFF": 0.03}
+DEFAULT_SECONDS_PER_MEGAPIXEL = 0.016
 
 USUAL_START = 0.2
 """CPU time that this process takes to start on a usual machine."""
 
+# The memory for a file, besides its own bytes.
 SPARE_BYTES = 48 << 20
-MEMORY_PER_PIXEL = {"WebP": 18, "AVIF": 16, "TIFF": 12, "JPEG": 16}
-"""Memory for a file: the spare bytes, and for each pixel these, or 8."""
+ALLOWED_BYTES_PER_PIXEL = {"WebP": 18, "AVIF": 16, "TIFF": 12, "JPEG": 16}
+DEFAULT_BYTES_PER_PIXEL = 8
 
 
 def main() -> None:
@@ -79,9 +82,11 @@ def _limit(format: str, length: int, slowness: float, width: int, height: int) -
     """Limit reading the header, or decoding an image of the size in its header."""
     pixels = width * height
     seconds = SECONDS + SECONDS_PER_MEGABYTE * length / 1e6
-    seconds += SECONDS_PER_MEGAPIXEL.get(format, 0.016) * pixels / 1e6
+    per_megapixel = SECONDS_PER_MEGAPIXEL.get(format, DEFAULT_SECONDS_PER_MEGAPIXEL)
+    seconds += per_megapixel * pixels / 1e6
     signal.setitimer(signal.ITIMER_PROF, seconds * slowness)  # SIGPROF ends the process
-    _limit_memory(SPARE_BYTES + 2 * length + pixels * MEMORY_PER_PIXEL.get(format, 8))
+    per_pixel = ALLOWED_BYTES_PER_PIXEL.get(format, DEFAULT_BYTES_PER_PIXEL)
+    _limit_memory(SPARE_BYTES + 2 * length + pixels * per_pixel)
 
 
 def _limit_memory(more: int | None) -> None:

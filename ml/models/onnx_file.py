@@ -34,11 +34,7 @@ class ModelFile:
 
     @classmethod
     def read(cls, model: "Path | ModelFile") -> "ModelFile":
-        """Read a file. A `ModelFile` is returned unchanged.
-
-        Raises:
-            ModelError: if there is no file.
-        """
+        """Read a file, or return a `ModelFile` unchanged; raise ModelError if there is none."""
         if isinstance(model, ModelFile):
             return model
         with _opened(model) as opened:
@@ -46,20 +42,12 @@ class ModelFile:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
-        """The metadata.
-
-        Raises:
-            ModelError: if the file is damaged or not an ONNX file.
-        """
+        """The metadata; raises ModelError if the file is damaged or not an ONNX file."""
         return _metadata(BytesIO(self.data), self.path)
 
     @cached_property
     def card(self) -> Card:
-        """The model's card.
-
-        Raises:
-            ModelError: if there is no card, or it is invalid.
-        """
+        """The model's card; raises ModelError if it is missing or invalid."""
         return Card.from_metadata(self.metadata)
 
     def verify(self) -> None:

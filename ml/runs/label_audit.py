@@ -29,9 +29,9 @@ from ml.models.checkpoint import initialise, load
 from ml.progress import track_progress
 from ml.run_folder import LABEL_AUDIT
 from ml.runs.calibrate import CalibrationResult, write_predictions
-from ml.training.config import STARTS, Config
+from ml.training.config import INITIAL_PRESETS, Config
 from ml.training.device import Device
-from ml.training.loaders import in_order
+from ml.training.loaders import ordered_loader
 
 FOLDS = 5
 MOST_PHOTOS, MOST_CELLS = 20_000, 1_000_000
@@ -75,7 +75,9 @@ def _not_possible(config: Config, folder: ImageFolder) -> Rejected | None:
     if not all(sample.group for sample in folder.of("train")):
         return Rejected("The run was started by an older version, which did not record groups.")
     # The shipped weights are allowed: they were not trained on the user's labels.
-    if config.initial not in STARTS and _knows_classes(Path(config.initial), folder.classes):
+    if config.initial not in INITIAL_PRESETS and _knows_classes(
+        Path(config.initial), folder.classes
+    ):
         return Rejected(
             "The run started from a model of the same classes, which may have memorised the labels."
         )
@@ -136,7 +138,7 @@ def _extract_features(config: Config, folder: ImageFolder, card: Card) -> tuple[
     initialise(network, config.initial)
     device = Device.choose(config.workers)
     backbone = device.prepare(network.features.eval())
-    loader = in_order(config, folder.of("train"), folder.classes, card.preprocessing)
+    loader = ordered_loader(config, folder.of("train"), folder.classes, card.preprocessing)
     features, truth = [], []
     for pixels, labels in track_progress(loader, "Extracting features of training photos"):
         with device.autocast():

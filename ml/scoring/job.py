@@ -70,11 +70,7 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether the output is written.
-
-        Raises:
-            ScoringError: if it belongs to another job.
-        """
+        """Whether the output is written; raises ScoringError if it is that of another job."""
         if self.output.exists():
             self._check_same_job(self.output)
         return self.output.exists()

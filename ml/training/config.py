@@ -16,7 +16,7 @@ from ml.images.preprocessing import Strategy
 from ml.models.card import Split
 
 StrategyChoice = Literal["auto", Strategy]
-STARTS = ("shipped", "imagenet", "none")
+INITIAL_PRESETS = ("shipped", "imagenet", "none")
 """The values of `initial` that are not files."""
 
 
@@ -25,7 +25,7 @@ def _option(default: Any, text: str, **constraints: Any) -> Any:
 
 
 class Config(BaseModel):
-    """The settings of one run. If a field has an alias, it is the key in `config.json`."""
+    """The settings of one run. An alias is the field's key in `config.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -35,7 +35,7 @@ class Config(BaseModel):
         "shipped", "Initial parameters: shipped, imagenet, none or a safetensors file."
     )
     strategy: StrategyChoice = _option(
-        "auto", "Resizing strategy. auto chooses it from the sizes of the photos."
+        "auto", "native: pixels as they are. shorter-side: resize that side. auto: by photo sizes."
     )
     grid: int = _option(1, "Predictions are averaged over N x N crops.", ge=1, le=5, alias="views")
     size: int = _option(224, "Side of the network's input in pixels.", ge=32, le=1024)
@@ -44,7 +44,7 @@ class Config(BaseModel):
     )
     mixup: float = _option(0.2, "Mixup: parameter of the beta distribution (0: no mixup).", ge=0)
     label_smoothing: float = _option(0.1, "Label smoothing.", ge=0, le=0.5)
-    averaged_epochs: float = _option(2.0, "EMA of the parameters: length in epochs (0: off).", ge=0)
+    averaged_epochs: float = _option(2.0, "Epochs averaged by the parameters' EMA (0: off).", ge=0)
     epochs: int = _option(20, "Number of epochs.", ge=1)
     batch: int = _option(32, "Batch size, over all processes.", ge=2)
     seed: int = _option(0, "Seed of the split, photo order and augmentation.", ge=0, exclude=True)
@@ -52,7 +52,7 @@ class Config(BaseModel):
         0.3, "Test fraction, if the folder has no split of its own.", ge=0, le=0.99, exclude=True
     )
     validation: float = _option(
-        0.15, "Validation fraction of all photos except test photos.", ge=0, le=0.99, exclude=True
+        0.15, "Validation fraction of the non-test photos.", ge=0, le=0.99, exclude=True
     )
     target_precision: float = _option(
         0.99, "Target accuracy of accepted predictions.", ge=0.5, le=0.9999, alias="precision"
@@ -96,11 +96,7 @@ class Config(BaseModel):
 
     @classmethod
     def read(cls, run: Path) -> Self:
-        """Read a run folder's settings. `output` is set to where the folder is now.
-
-        Raises:
-            DataError: if it is not a run folder.
-        """
+        """Read a run folder's settings, with its present path; raise DataError if it is none."""
         try:
             stored = cls.model_validate_json((run / "config.json").read_bytes(), extra="ignore")
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -110,13 +106,10 @@ class Config(BaseModel):
         return stored.model_copy(update={"output": run})
 
     def check_same(self, other: "Config", names: Iterable[str]) -> None:
-        """Raise DataError if `other` has another value for one of the named settings.
-
-        A run keeps its settings to the end.
-        """
+        """Raise DataError if `other` has another value for one of the named settings."""
         for name in names:
             own, wanted = self._setting(name), other._setting(name)
-            if own != wanted and wanted != "auto":  # instead of "auto" the choice is stored
+            if own != wanted and wanted != "auto":  # for auto, config.json holds the choice
                 raise DataError(
                     f"{self.output} was started with {name.replace('_', '-')} {own}, not {wanted}: "
                     "omit the option to resume, or start a new run."
@@ -133,6 +126,6 @@ class Config(BaseModel):
     def _setting(self, name: str) -> Any:
         """Return a setting's value, with paths made absolute."""
         value = getattr(self, name)
-        if name == "initial" and value not in STARTS:
+        if name == "initial" and value not in INITIAL_PRESETS:
             return str(Path(value).resolve())
         return value.resolve() if isinstance(value, Path) else value

@@ -83,7 +83,7 @@ def process_group() -> Iterator[ProcessGroup]:
     store, *_ = next(rendezvous("env://", timeout=TIMEOUT))
     if local_count == count:
         # torchrun's store survives a restart and keeps the addresses of dead processes.
-        # On several machines each agent has its own count of restarts, so they share no prefix.
+        # Each agent counts its own restarts, so a prefix would differ between machines.
         store = torch.distributed.PrefixStore(f"start {restarts}", store)  # type: ignore[attr-defined]
     torch.distributed.init_process_group(
         backend, store=store, rank=rank, world_size=count, timeout=TIMEOUT

@@ -1,4 +1,4 @@
-"""Metrics of an epoch over all processes, without the photos that can no longer be read."""
+"""Metrics of an epoch over all processes, leaving out unreadable photos."""
 
 from pathlib import Path
 from typing import Any

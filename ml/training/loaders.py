@@ -20,11 +20,7 @@ class Loaders:
     def __init__(
         self, config: Config, folder: ImageFolder, preprocessing: Preprocessing, group: ProcessGroup
     ) -> None:
-        """Build the loaders of a run.
-
-        Raises:
-            DataError: if a process would get fewer than two photos of a batch.
-        """
+        """Build the loaders; raise DataError if a process gets fewer than 2 photos of a batch."""
         photos, classes = [*folder.of("train"), *folder.ood], folder.classes
         smallest = min(config.batch, len(photos))
         if smallest < 2 * group.count:
@@ -42,13 +38,15 @@ class Loaders:
             pin_memory=torch.cuda.is_available(),
         )
         self.held_out = {  # by split; each photo is loaded by one process
-            split: in_order(config, samples[group.rank :: group.count], classes, preprocessing)
+            split: ordered_loader(
+                config, samples[group.rank :: group.count], classes, preprocessing
+            )
             for split in ("validation", "test")
             if (samples := folder.of(split))
         }
 
 
-def in_order(
+def ordered_loader(
     config: Config, photos: Sequence[Sample], classes: Sequence[str], preprocessing: Preprocessing
 ) -> DataLoader[Item]:
     """Load photos in batches, in their order: one centre crop each, as in serving."""

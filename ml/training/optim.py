@@ -21,12 +21,12 @@ class Optimiser:
         self.network, self.config, self.steps_per_epoch = network, config, steps_per_epoch
         trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         backbone = [p for name, p in trained.items() if name.startswith("features.")]
-        rest = [p for name, p in trained.items() if not name.startswith("features.")]
+        head = [p for name, p in trained.items() if not name.startswith("features.")]
         head_rate = config.learning_rate
         backbone_rate = head_rate if config.initial == "none" else config.backbone_learning_rate
         self.max_rates = [backbone_rate, head_rate]
         self.adamw = torch.optim.AdamW(
-            [{"params": backbone, "lr": backbone_rate}, {"params": rest, "lr": head_rate}],
+            [{"params": backbone, "lr": backbone_rate}, {"params": head, "lr": head_rate}],
             weight_decay=config.weight_decay,
         )
         self.ema = AveragedModel(network, use_buffers=True)
@@ -35,12 +35,13 @@ class Optimiser:
     def plan(self, epochs: int, steps_done: int = 0) -> None:
         """Set the learning rate schedule and the EMA decay for a run of `epochs`."""
         total = epochs * self.steps_per_epoch
-        # OneCycleLR divides by the number of rising steps less one, which must not be zero.
-        rising = max(0.2, min(2 / total, 0.9))
+        # OneCycleLR: cosine, up for the first fifth of the steps from 1/25 of the rate, then down
+        # to almost 0. It divides by the number of rising steps less one, which must not be zero.
+        rising_fraction = max(0.2, min(2 / total, 0.9))
         self.schedule = OneCycleLR(
-            self.adamw, self.max_rates, total, pct_start=rising, last_epoch=steps_done - 1
+            self.adamw, self.max_rates, total, pct_start=rising_fraction, last_epoch=steps_done - 1
         )
-        # In a short run the EMA covers fewer steps; it would otherwise keep the initial values.
+        # In a short run the EMA covers fewer steps; else it would be mostly initial values.
         steps = min(self.config.averaged_epochs * self.steps_per_epoch, max(2.0, total / 5))
         decay = 1 - 1 / max(1.0, steps)  # at 0 the EMA equals the parameters
         self.ema.multi_avg_fn = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]

@@ -63,7 +63,7 @@ class Setup:
 
 
 def _freeze(network: Network, config: Config) -> nn.Module:
-    """Freeze the first stages and return them; none if the network starts from random parameters.
+    """Freeze the first stages and return them; freeze nothing if the parameters start random.
 
     They detect edges and colours, which are the same in all photos, and take two fifths of the
     time.

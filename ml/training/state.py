@@ -72,9 +72,9 @@ class TrainingState:
 def history_row(epoch: int, rate: float, metrics: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return one epoch's row of `history.csv`."""
     cells: dict[str, Any] = {"epoch": epoch, "learning_rate": rate}
-    for split, of in metrics.items():
-        cells |= {f"{split}_{name}": of[name] for name in ("loss", "accuracy")}
-        for label, figures in of["classes"].items():
+    for split, measured in metrics.items():
+        cells |= {f"{split}_{name}": measured[name] for name in ("loss", "accuracy")}
+        for label, figures in measured["classes"].items():
             cells |= {
                 f"{split}_{name}_{label}": figures[name] for name in ("precision", "recall", "f1")
             }
@@ -91,7 +91,5 @@ def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def epoch_line(epoch: int, epochs: int, metrics: dict[str, dict[str, Any]]) -> str:
     """Return the line that is printed after an epoch."""
-    parts = [
-        f"{split} {of['accuracy']:.1%} (loss {of['loss']:.3f})" for split, of in metrics.items()
-    ]
+    parts = [f"{split} {m['accuracy']:.1%} (loss {m['loss']:.3f})" for split, m in metrics.items()]
     return f"epoch {epoch:>3}/{epochs}  " + "  ".join(parts)

@@ -37,7 +37,7 @@ class TargetBuilder:
 
         Args:
             pixels: uint8 (N, H, W, 3).
-            labels: (N,), -1 for an out-of-distribution picture.
+            labels: (N,), below 0 for out-of-distribution and unreadable photos: uniform targets.
 
         Returns:
             uint8 (N, H, W, 3) and float32 (N, C).
@@ -62,11 +62,7 @@ class TargetBuilder:
 
 
 def load_teacher(model: Path, classes: tuple[str, ...], size: int) -> Engine:
-    """Load a model.onnx to distil from.
-
-    Raises:
-        ModelError: if it has other classes or another input size.
-    """
+    """Load a model.onnx to distil from; raise ModelError if its classes or input size differ."""
     engine = OnnxEngine(model, threads=torch.get_num_threads())
     if engine.card.classes != classes:
         raise ModelError(

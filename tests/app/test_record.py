@@ -1,13 +1,13 @@
 """The log fields of a request's record."""
 
-from app.record import Classified, RequestRecord
+from app.record import ClassifiedPhoto, RequestRecord
 from ml.predictor import Predictor
 
 
 def test_a_photo_is_logged_with_its_prediction(shipped: Predictor, photo: bytes) -> None:
     prediction = shipped.predict(photo)
     record = RequestRecord(read_seconds=0.0012345, bytes=len(photo))
-    record.classified.append(Classified(prediction, shipped.card, 0.25, None))
+    record.classified.append(ClassifiedPhoto(prediction, shipped.card, 0.25, None))
     fields = record.log_fields()
     size = f"{prediction.photo.width}x{prediction.photo.height}"
     assert (fields["read_ms"], fields["wait_ms"]) == (1.23, 250)
@@ -18,7 +18,7 @@ def test_a_photo_is_logged_with_its_prediction(shipped: Predictor, photo: bytes)
 
 def test_a_batch_is_logged_with_its_counts(shipped: Predictor, photo: bytes) -> None:
     record = RequestRecord(read_seconds=0.001, photos=2, failed=0)
-    record.classified += [Classified(shipped.predict(photo), shipped.card, 0, None)] * 2
+    record.classified += [ClassifiedPhoto(shipped.predict(photo), shipped.card, 0, None)] * 2
     assert record.log_fields() == {"read_ms": 1, "wait_ms": 0, "photos": 2, "failed": 0}
 
 
