@@ -31,7 +31,7 @@ from ml.data.synthetic_ood import synthesize_ood
 from ml.errors import SkyspotterError
 from ml.evaluation.evaluate import evaluate, true_classes
 from ml.evaluation.metrics import Floats, Ints
-from ml.images.load import load_input
+from ml.images.decode import load_input
 from ml.model import Net, normalise
 from ml.models.card import Card
 from ml.models.checkpoint import load

@@ -32,7 +32,7 @@ from rich.table import Table
 from ml.cpus import usable_cpus
 from ml.data.synthetic import CLASSES, draw
 from ml.engines.loader import Opened, open_best
-from ml.images.load import load_input
+from ml.images.decode import load_input
 from ml.predictor import SHIPPED_MODEL, Predictor
 from ml.scoring.job import ScoringItem
 from ml.scoring.local import ScoredPart, score, score_locally

@@ -1,4 +1,4 @@
-"""Image files that cost far more than their bytes and pixels explain, one per kind."""
+"""Image files that cost far more than their bytes and pixels allow, one per kind."""
 
 import struct
 import zlib
@@ -119,4 +119,4 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     "GIF, comments": (comments, _COSTLY),
     "BMP, runs": (runs, _COSTLY),
 }
-"""The worst file of each kind, and what is said of it; nothing if it is answered."""
+"""The worst file of each kind, and part of the error message; empty if it is accepted."""

@@ -39,12 +39,7 @@ SHUTDOWN_SECONDS = 0.5
 _ID = ID_HEADER.lower().encode()
 _RESPONSE_SENT: Any = SimpleNamespace(response_complete=True, message_event=Event())
 """Replaces uvicorn's RequestResponseCycle after an early rejection: the body is discarded."""
-
-
-@cache
-def _default_settings() -> Settings:
-    """The settings if there is no lifespan, and so no state."""
-    return Settings.from_environment()
+_settings = cache(Settings.from_environment)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -60,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Start the timer for the headers, and evict an idle connection if there are too many."""
         super().connection_made(transport)
-        settings = self.app_state.get("settings") or _default_settings()
+        settings = self.app_state.get("settings") or _settings()  # without lifespan: no state
         self._timeout = settings.timeout_seconds + GRACE_SECONDS
         self._header_bytes = 0
         self._upgrade_request = b""  # the headers of a request that offers another protocol

@@ -33,7 +33,7 @@ class FileEngine(Engine):
         """Load a model file.
 
         Args:
-            model: a file that `python -m ml train` or `export` wrote, or its path.
+            model: a file that `skyspotter train` or `export` wrote, or its path.
             threads: how many cores one call may use. PyTorch shares them between all calls.
 
         Raises:

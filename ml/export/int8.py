@@ -23,7 +23,7 @@ from ml.errors import DataError
 from ml.evaluation.evaluate import evaluate_logits, predict_logits
 from ml.export.onnx import add_self_test, export, stamp
 from ml.files import atomic_write
-from ml.images.load import load_input
+from ml.images.decode import load_input
 from ml.images.preprocessing import Preprocessing
 from ml.models.card import Quantised
 from ml.models.onnx_file import ModelFile

@@ -9,13 +9,15 @@ from os import fstat
 from pathlib import Path
 
 from ml.errors import UnreadableImage
+from ml.images.colour import Pixels
 from ml.images.formats import recognise
 from ml.images.jpeg import decode_jpeg
 from ml.images.limits import check_structure
 from ml.images.photo import MAX_PIXELS, ImageInfo, Photo
+from ml.images.preprocessing import Preprocessing, network_input
 from ml.images.sandbox import decode_in_sandbox
 
-__all__ = ["MAX_PIXELS", "ImageInfo", "Photo", "check_length", "decode", "read"]
+__all__ = ["MAX_PIXELS", "ImageInfo", "Photo", "check_length", "decode", "load_input", "read"]
 
 MAX_BYTES = 2_000_000_000
 """Limit on the size of a file that is read."""
@@ -59,3 +61,13 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, needed_side: int | None = 
     check_structure(data, format)
     photo = decode_jpeg(data, max_pixels, needed_side) if format == "JPEG" else None
     return photo or decode_in_sandbox(data, format, max_pixels, needed_side)
+
+
+def load_input(path: Path, preprocessing: Preprocessing) -> Pixels:
+    """Read and decode an image file, and cut its views: (V, size, size, 3).
+
+    Raises:
+        ImageError, OSError
+    """
+    photo = decode(read(path), needed_side=preprocessing.needed_side)
+    return network_input(photo.pixels, preprocessing)

@@ -10,17 +10,11 @@ import struct
 from collections.abc import Iterator
 
 ORIENTATION = 0x0112
-
-MAX_TAGS = 512
-"""Tags of the directory that are looked at; cameras write about twenty."""
-
+MAX_TAGS = 512  # that are read; cameras write about twenty
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT, LONG
-
-
 _EXIF, _XMP_NAME = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])[\"'<]")
-XMP_BYTES = 1_000_000
-"""Bytes of an XMP block that are searched."""
+MAX_XMP_BYTES = 1_000_000  # that are searched
 
 
 def orientation(block: bytes, xmp: bytes | str | None = None) -> int:
@@ -28,7 +22,7 @@ def orientation(block: bytes, xmp: bytes | str | None = None) -> int:
     if found := _exif_orientation(block):
         return found
     text = xmp.encode(errors="replace") if isinstance(xmp, str) else xmp or b""
-    return int(match[1]) if (match := _XMP.search(text[:XMP_BYTES])) else 1
+    return int(match[1]) if (match := _XMP.search(text[:MAX_XMP_BYTES])) else 1
 
 
 def _exif_orientation(block: bytes) -> int:

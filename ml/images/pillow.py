@@ -49,11 +49,8 @@ def decode_with_pillow(
             size, scale = opened.size, reduced_scale(min(opened.size), needed_side)
             if size[0] * size[1] > LARGE:  # decode a JPEG reduced, which changes pixels a little
                 opened.draft(None, (size[0] // scale, size[1] // scale))
-            reduced = opened.size != size
             opened.load()
-            if not reduced:
-                size = opened.size  # Pillow makes a TIFF upright itself
-            pixels = to_rgb(opened, 1 if reduced else scale)
+            pixels = to_rgb(opened, scale if opened.size == size else 1)
             frames, turn = _frames(data, opened, format), _orientation(data, opened, format)
             return upright(pixels, size, format, frames, turn)
     except (ImageError, MemoryError):  # a lack of memory is not the file's fault

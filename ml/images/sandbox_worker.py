@@ -29,9 +29,7 @@ SECONDS = 0.3
 SECONDS_PER_MEGABYTE = 0.02
 SECONDS_PER_MEGAPIXEL = {"AVIF": 0.035, "TIFF": 0.03}
 DEFAULT_SECONDS_PER_MEGAPIXEL = 0.016
-
-USUAL_START = 0.2
-"""CPU time that this process takes to start on a usual machine."""
+USUAL_START = 0.2  # CPU seconds that this process takes to start on a usual machine
 
 # The memory for a file, besides its own bytes.
 SPARE_BYTES = 48 << 20

@@ -130,7 +130,7 @@ def opened(answer: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["one-view", "nine-views"])
 def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped network in both precisions, to look at a photo in so many views a side."""
+    """The shipped network in both precisions, with a grid of this many crops on each side."""
     model = tmp_path_factory.mktemp("models") / "model.onnx"
     for suffix in (".safetensors", ".onnx", ".int8.onnx"):
         shutil.copy(SHIPPED_MODEL.with_suffix(suffix), model.with_suffix(suffix))
