@@ -1,1 +1,0 @@
-"""The HTTP service: a FastAPI app around a predictor."""

@@ -1,1 +1,0 @@
-"""The shipped model files, so that an installed package finds them too."""
