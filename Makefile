@@ -15,12 +15,12 @@ serve: .venv/serving
 install: .venv/development
 
 # Ray's gRPC does not survive forks, and training forks its data loaders, so the Ray tests need a
-# process of their own. They mostly wait, so they run beside the others.
+# process of their own, after the others: beside them Ray starts too slowly.
 RAY_TESTS := tests/app/test_ray_serve.py tests/ml/scoring/test_ray.py
 
 # Lint and types come first because they fail fastest.
 test: check
-	$(MAKE) --jobs 2 --keep-going test-ray test-all-but-ray
+	$(MAKE) --jobs 1 --keep-going test-all-but-ray test-ray
 
 # One thread for each test process: two processes with a thread per core would fight for the cores.
 test-ray test-all-but-ray: export OMP_NUM_THREADS = 1
